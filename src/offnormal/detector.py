@@ -1,0 +1,433 @@
+"""The scikit-learn face of a method: `fit` on unlabeled rows, then scores, p-values, decisions and reasons.
+
+Sign rule: scikit-learn's names keep scikit-learn's meaning (`score_samples`, `decision_function`: low = abnormal;
+`predict`: −1 = abnormal). Our own word `anomaly_score` = −`score_samples` is the papers' direction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from offnormal import calibration as calibrating
+from offnormal import thresholds
+from offnormal.calibration import Calibration
+from offnormal.data.preprocess import TablePreprocessor
+from offnormal.errors import DataError, InvalidParameter, NotSupported, UnknownName
+from offnormal.explanation import Explanation
+from offnormal.method import Encodes, ExplainsFeatures, Method
+from offnormal.parameters import check_names, param, validate
+from offnormal.random import entropy_seed, scoped
+from offnormal.rows import TableFace
+from offnormal.scorer import Scorer
+from offnormal.trainer import Progress, Settings, Training, train
+
+Floats = NDArray[np.float64]
+OnProgress = Callable[[Progress], None]
+
+STEP_BUDGET = 4_000
+"""Optimizer steps of a default training; the papers' presets take five to ten times as many at a tenth of the rate."""
+EARLY_STOPPING_FROM = 200
+"""Fewest rows from which a tenth is held out for early stopping."""
+KEPT_TRAINING_SCORES = 10_000
+"""Training scores kept in the model, as evenly spaced order statistics beyond this many."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a fit was asked for beside the data: how to report, where to keep its state, when to stop."""
+
+    checkpoint: Path | None = None
+    resume: bool = False
+    on_progress: OnProgress | None = None
+    time_limit: float | None = None
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Detector(TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
+    """What every method offers.
+
+    Attributes (after `fit`)
+    ------------------------
+    threshold_ : Cut
+        The cut on `anomaly_score`, its rule, and what it promises in words.
+    offset_ : float
+        −threshold_.value; `decision_function = score_samples − offset_`.
+    calibration_ : Calibration
+        Scores of rows the model was not fitted to.
+    training_ : dict
+        rows, features, epochs, steps, seconds, stopped, history.
+    schema_, scorer_, seed_, n_features_in_, feature_names_in_
+        The columns, the torch module, the seed used, and scikit-learn's two.
+    """
+
+    key: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    has_code: ClassVar[bool] = True
+
+    epochs: int | None = param(
+        None, "Passes over the training rows. None: a budget of steps.", kind="int", ge=1,
+        source="None: 4,000 steps, at a rate ten times the papers'",
+    )  # fmt: skip
+    random_state: int | None = param(
+        0, "Seed of everything random; None draws one.", kind="int", ge=0, optional=True,
+        source="repeatable unless asked otherwise",
+    )  # fmt: skip
+    device: str = param("auto", "'auto', 'cpu', 'cuda' or 'cuda:1'.", source="the fastest device there is")
+    contamination: float | None = param(
+        None, "Share of the training rows beyond the cut. None: the label-free threshold.",
+        kind="float", gt=0, le=0.5, source="scikit-learn's meaning",
+    )  # fmt: skip
+    threshold: str | None = param(
+        None, "Rule for the cut, e.g. 'conformal:0.01', 'mad:3.5', 'pot:0.001'. None: conformal at 1 %.",
+        kind="any", optional=True, source="Bates et al. 2023",
+    )  # fmt: skip
+    calibration: str = param(
+        "auto", "Rows for thresholds and p-values: a tenth held out, five folds (below 5,000 rows), or none.",
+        choices=("auto", "holdout", "folds", "none"), source="split or cross-conformal",
+    )  # fmt: skip
+    scaling: str = param(
+        "standard", "Scaling of numeric columns.", choices=("standard", "minmax", "none"),
+        source="standard; the papers' presets take min-max",
+    )  # fmt: skip
+    max_categories: int = param(
+        100, "Most values of a text column given one feature each; beyond, the value's rarity is the feature.",
+        ge=2, source="keeps KDDCUP99's 66 services",
+    )  # fmt: skip
+    id_columns: tuple[str, ...] = param((), "Columns carried to the output and never used.", kind="any", source="-")
+    ignored_columns: tuple[str, ...] = param((), "Columns never used, such as labels.", kind="any", source="-")
+    categorical_columns: tuple[str, ...] = param(
+        (), "Columns of numbers that are names (ports, codes).", kind="any", source="-"
+    )
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...]) -> Method:
+        """Return the method's module for rows of `shape`; called by `fit` under the seed."""
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """Return the estimator with a paper's configuration, e.g. `DAGMM.from_preset("kddcup")`."""
+        if name not in cls.presets:
+            raise UnknownName.among(f"preset of {cls.__name__}", name, cls.presets)
+        check_names(cls, overrides)
+        return cls(**{**cls.presets[name], **overrides})
+
+    # --- fitting --------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        on_progress: OnProgress | None = None,
+        time_limit: float | None = None,
+    ) -> Self:
+        """Learn what is normal from `X`.
+
+        Parameters
+        ----------
+        X : array, frame or pyarrow.Table, shape (rows, columns)
+            NaN is missing data; infinity is an error.
+        y : ignored
+            Labels stop here.
+        checkpoint : path or None
+            A folder that keeps the state of the run; removed on success.
+        resume : bool
+            Continue what is in `checkpoint`; the result equals an uninterrupted run bit for bit (same machine and
+            thread count, eager, float32).
+        on_progress : callable or None
+            Receives `Progress` a few times a second.
+        time_limit : float or None
+            Seconds for all training together; the model is then what it is.
+
+        Raises
+        ------
+        InvalidParameter, DataError, TrainingDiverged
+        """
+        validate(self)
+        rule = self._rule()
+        options = FitOptions(Path(checkpoint) if checkpoint else None, resume, on_progress, time_limit)
+        encoded = self._learn(X)
+        self.seed_ = entropy_seed() if self.random_state is None else int(self.random_state)
+        self._fit_encoded(encoded, options)
+        self._cut(rule)
+        self.training_scores_ = _thinned(self.training_scores_)
+        if options.checkpoint is not None:
+            shutil.rmtree(options.checkpoint, ignore_errors=True)
+        return self
+
+    def _fit_encoded(self, encoded: Floats, options: FitOptions) -> None:
+        """Train the final model, then obtain the calibration scores."""
+        kind = calibrating.resolve(self.calibration, len(encoded))
+        kept, held = np.arange(len(encoded)), np.arange(0)
+        if kind == "holdout":
+            kept, held = calibrating.hold_out(len(encoded), calibrating.HOLD_OUT_SHARE, self.seed_, "calibration")
+        share = 1 + (min(calibrating.N_FOLDS, len(encoded)) if kind == "folds" else 0)
+        self.planned_epochs_, self.planned_batch_size_ = self._plan(len(kept))
+        self.scorer_, training = self._train(encoded[kept], "final", options, share)
+        self.reference_ = self._reference(encoded[kept])
+        scores = self.scorer_.score_rows(encoded)
+        if not np.isfinite(scores).all():
+            raise DataError(
+                f"{type(self).__name__} gave scores that are not finite on its own training rows. "
+                "Look for extreme values in the columns, or use scaling='standard'."
+            )
+        outside = np.empty(0)
+        if kind == "holdout":
+            outside = scores[held]
+        elif kind == "folds":
+            outside = self._fold_scores(encoded, scores, training, options, share)
+        self.calibration_ = Calibration(np.sort(outside), kind)
+        self.training_scores_ = np.sort(scores)
+        self.training_ = {
+            "rows": len(kept),
+            "features": int(self.scorer_.preprocess.n_features),
+            "epochs": sum(training.best_epoch.values()),
+            **dataclasses.asdict(training),
+        }
+
+    def _train(
+        self, encoded: Floats, stage: str, options: FitOptions, share: int, *, early_stopping: bool = True
+    ) -> tuple[Scorer, Training]:
+        """Fit preprocessing and method to `encoded`; a stage is the final model or one fold."""
+        seed = self.seed_
+        held: Floats | None = None
+        if early_stopping and self._stops_early() and len(encoded) >= EARLY_STOPPING_FROM:
+            kept, out = calibrating.hold_out(len(encoded), 0.1, seed, "early stopping")
+            encoded, held = encoded[kept], encoded[out]
+        preprocess = TablePreprocessor.fit(encoded, self.schema_, self.scaling)
+        with scoped(seed, "build"):
+            method = self.build((preprocess.n_features,))
+        settings = self._settings(seed, stage, encoded, options, share, early_stopping=held is not None)
+        training = train(
+            method,
+            preprocess(torch.from_numpy(encoded)),
+            settings,
+            held_out=None if held is None else preprocess(torch.from_numpy(held)),
+            stage=stage,
+            on_progress=options.on_progress,
+        )
+        return Scorer(preprocess, method).to(settings.device).eval(), training
+
+    def _fold_scores(
+        self, encoded: Floats, final_scores: Floats, training: Training, options: FitOptions, share: int
+    ) -> Floats:
+        """Score each fold by a model of the others, carried to the final model's scale."""
+        planned = self.planned_epochs_
+        self.planned_epochs_ = max(training.best_epoch.values(), default=planned)
+        parts = calibrating.folds(len(encoded), self.seed_)
+        outside = np.empty(len(encoded))
+        for number, part in enumerate(parts):
+            others = np.setdiff1d(np.arange(len(encoded)), part)
+            stage = f"fold {number + 1} of {len(parts)}"
+            scorer, _ = self._train(encoded[others], stage, options, share, early_stopping=False)
+            own = scorer.score_rows(encoded)
+            outside[part] = calibrating.carry(own[part], own[others], final_scores)
+        self.planned_epochs_ = planned
+        return outside
+
+    def _plan(self, rows: int) -> tuple[int, int]:
+        """Return (epochs, batch size) for this many rows."""
+        return self.epochs or 1, 1024
+
+    def _stops_early(self) -> bool:
+        return False
+
+    def _settings(
+        self, seed: int, stage: str, encoded: Floats, options: FitOptions, share: int, *, early_stopping: bool
+    ) -> Settings:
+        checkpoint = None
+        fingerprint = ""
+        if options.checkpoint is not None:
+            checkpoint = options.checkpoint / f"{stage.replace(' ', '-')}.checkpoint"
+            content = hashlib.sha256(np.ascontiguousarray(encoded).tobytes())
+            content.update(repr((sorted(self.get_params().items(), key=str), self.planned_epochs_, stage)).encode())
+            fingerprint = content.hexdigest()
+        return Settings(
+            batch_size=self.planned_batch_size_,
+            seed=seed,
+            device=self._device(),
+            patience=max(5, math.ceil(self.planned_epochs_ / 5)) if early_stopping else None,
+            time_limit=None if options.time_limit is None else options.time_limit / share,
+            checkpoint=checkpoint,
+            resume=options.resume,
+            fingerprint=fingerprint,
+        )
+
+    def _device(self) -> str:
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise InvalidParameter(f"device {self.device!r} is not to be had here; use 'auto' or 'cpu'.") from error
+        return self.device
+
+    # --- scores ---------------------------------------------------------------------------------------------------
+
+    def anomaly_score(self, X: Any) -> Floats:
+        """Return the method's score of each row, float64, shape (rows,); greater = more anomalous."""
+        check_is_fitted(self)
+        return self.scorer_.score_rows(self._encode(X))
+
+    def score_samples(self, X: Any) -> Floats:
+        """Return −`anomaly_score`; lower = more abnormal."""
+        return -self.anomaly_score(X)
+
+    def decision_function(self, X: Any) -> Floats:
+        """Return `score_samples − offset_`; negative = abnormal."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return +1 for normal rows and −1 for rows beyond the one cut `threshold_`."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_value(self, X: Any) -> Floats:
+        """Return conformal p-values in (0, 1]: (1 + #{calibration scores >= score}) / (n + 1).
+
+        For a new normal row P(p ≤ α) ≤ α. For rows used in training p is too large on average: the model has seen them.
+        """
+        scores = self.anomaly_score(X)
+        return thresholds.p_values(self._calibration_scores(), scores)
+
+    def flag(self, X: Any, fdr: float = 0.05) -> NDArray[np.bool_]:
+        """Return which rows of this batch to call anomalies, so that the expected false share is at most `fdr`.
+
+        Benjamini-Hochberg on the p-values: the decision on a row depends on the whole batch, unlike `predict`.
+        """
+        return thresholds.benjamini_hochberg(self.p_value(X), fdr)
+
+    def _calibration_scores(self) -> Floats:
+        if self.calibration_.n == 0:
+            raise NotSupported(
+                "p-values need calibration rows, and this model was fitted with calibration='none'. "
+                "Fit again with calibration='auto'."
+            )
+        return self.calibration_.scores
+
+    # --- code and reasons -----------------------------------------------------------------------------------------
+
+    @available_if(lambda self: self.has_code)
+    def transform(self, X: Any) -> Floats:
+        """Return the method's code of each row, shape (rows, d), as `get_feature_names_out` names it."""
+        check_is_fitted(self)
+        method = self.scorer_.method
+        if not isinstance(method, Encodes):
+            raise NotSupported(f"{type(self).__name__} has no code to transform to.")
+        return self.scorer_.in_blocks(lambda block: method.encode(self.scorer_.preprocess(block)), self._encode(X))
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Return the names of `transform`'s columns."""
+        check_is_fitted(self)
+        return np.asarray(self.scorer_.method.code_names(), dtype=object)
+
+    def explain(self, X: Any) -> Explanation:
+        """Return how much of each row's score each original column made.
+
+        The definition is the method's: see `contributions` in its file and docs/reasons.md.
+        """
+        check_is_fitted(self)
+        method, preprocess = self.scorer_.method, self.scorer_.preprocess
+        if not isinstance(method, ExplainsFeatures):
+            raise NotSupported(f"{type(self).__name__} cannot attribute its score to columns.")
+        encoded, texts = self._encode_with_texts(X)
+        groups, n_groups = preprocess.source_column, len(self.schema_.columns)
+        names: list[str] = []
+
+        def stacked(block: torch.Tensor) -> torch.Tensor:
+            parts = method.contributions(preprocess(block), groups, n_groups)
+            names[:] = list(parts)
+            return torch.stack(list(parts.values()), dim=1)
+
+        values = self.scorer_.in_blocks(stacked, encoded)
+        return Explanation(
+            columns=tuple(column.name for column in self.schema_.columns),
+            parts={name: values[:, i] for i, name in enumerate(names)},
+            values=texts,
+            usual=self._usual(),
+        )
+
+    # --- threshold ------------------------------------------------------------------------------------------------
+
+    def set_threshold(self, rule: str | float) -> Self:
+        """Change the cut without training again, e.g. `set_threshold("pot:0.001")`; a number is a contamination."""
+        check_is_fitted(self)
+        self._cut(thresholds.parse_rule(rule))
+        return self
+
+    def _rule(self) -> thresholds.Rule | None:
+        if self.contamination is not None and self.threshold is not None:
+            raise InvalidParameter("Give contamination or threshold, not both: each says where the cut is.")
+        asked = self.contamination if self.contamination is not None else self.threshold
+        return None if asked is None else thresholds.parse_rule(asked)
+
+    def _cut(self, rule: thresholds.Rule | None) -> None:
+        scores, training = self.calibration_.scores, self.training_scores_
+        if rule is None and self.calibration_.n == 0:
+            rule = thresholds.parse_rule("contamination:0.01")
+        self.threshold_ = thresholds.default_cut(scores) if rule is None else rule.cut(scores, training)
+        self.offset_ = -float(self.threshold_.value)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that NaN is data."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainedDetector(Detector):
+    """A detector whose method has training phases."""
+
+    batch_size: int | None = param(
+        None, "Rows per step. None: 1,024, fewer for small tables.", kind="int", ge=2, source="1,024: DAGMM §4.3"
+    )
+    learning_rate: float = param(
+        1e-3, "Adam's step size.", gt=0, source="ten times the papers' 1e-4, for a tenth of the steps"
+    )
+    early_stopping: bool = param(
+        True, "Watch a tenth of the rows (from 200 on) and keep the best weights; off in the presets.",
+        source="no label needed",
+    )  # fmt: skip
+    precision: str = param(
+        "float32", "Arithmetic of the networks in training.", choices=("float32", "bfloat16"), source="the papers'"
+    )
+    compile: bool = param(
+        False, "Compile the losses with torch.compile: 15 to 40 s once, for long trainings.", source="an option"
+    )
+
+    def _stops_early(self) -> bool:
+        return self.early_stopping
+
+    def _plan(self, rows: int) -> tuple[int, int]:
+        batch = self.batch_size or (1024 if rows >= 8192 else max(128, 2 ** int(math.log2(max(rows / 8, 1)))))
+        batches = max(round(rows / batch), 1)
+        return self.epochs or max(math.ceil(STEP_BUDGET / batches), 1), batch
+
+    def _settings(self, *args: Any, **kwargs: Any) -> Settings:
+        plain = super()._settings(*args, **kwargs)
+        return dataclasses.replace(plain, precision=self.precision, compile=self.compile)
+
+
+def _thinned(ordered: Floats) -> Floats:
+    """Return at most KEPT_TRAINING_SCORES order statistics, evenly spaced, the ends included."""
+    if len(ordered) <= KEPT_TRAINING_SCORES:
+        return ordered
+    return ordered[np.linspace(0, len(ordered) - 1, KEPT_TRAINING_SCORES).round().astype(int)]

@@ -1,0 +1,1 @@
+"""Builders of networks: `(sizes, …) -> nn.Module`. No losses, no methods."""

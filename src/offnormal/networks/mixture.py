@@ -1,0 +1,198 @@
+"""Gaussian mixtures for networks: moments, energy through Cholesky factors, and their gradient in closed form.
+
+Everything here is float64: mixtures in a learned space are thin in some direction sooner or later.
+Letters: b rows, d axes of the space, k components.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from offnormal.errors import DataError
+
+FLOOR = 1e-6
+"""Added to each covariance's diagonal; raised tenfold up to 1e-2 where a Cholesky factor does not exist."""
+TINY = 1e-12
+"""Added to a component's total weight, so that an empty component has moments."""
+
+
+class Mixture(NamedTuple):
+    """Weights (k,), means (k, d) and covariances with the floor added (k, d, d)."""
+
+    weight: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+
+class Moments:
+    """Responsibility-weighted moments over any number of batches, in one pass.
+
+    Sums are taken about a fixed center (the first batch's mean), which keeps Σγzzᵀ − μμᵀ from cancelling.
+    """
+
+    def __init__(self) -> None:
+        self._center: Tensor | None = None
+
+    def add(self, z: Tensor, gamma: Tensor) -> None:
+        """Take a batch: `z` (b, d) and responsibilities `gamma` (b, k)."""
+        z, gamma = z.double(), gamma.double()
+        if self._center is None:
+            self._center = z.mean(0)
+            k, d = gamma.shape[1], z.shape[1]
+            self._rows = 0
+            self._zeroth = z.new_zeros(k)
+            self._first = z.new_zeros(k, d)
+            self._second = z.new_zeros(k, d * d)
+        z = z - self._center
+        self._rows += len(z)
+        self._zeroth += gamma.sum(0)
+        self._first += gamma.T @ z
+        self._second += gamma.T @ (z[:, :, None] * z[:, None, :]).flatten(1)
+
+    def mixture(self, floor: float = FLOOR) -> Mixture:
+        """Return the mixture of all rows taken so far."""
+        if self._center is None:
+            raise DataError("A mixture needs at least one row.")
+        k, d = self._first.shape
+        total = self._zeroth + TINY
+        mean = self._first / total[:, None]
+        covariance = self._second.view(k, d, d) / total[:, None, None] - mean[:, :, None] * mean[:, None, :]
+        eye = torch.eye(d, dtype=mean.dtype, device=mean.device)
+        return Mixture(self._zeroth / self._rows, mean + self._center, covariance + floor * eye)
+
+
+def factor(covariance: Tensor) -> Tensor:
+    """Return the lower Cholesky factors of `covariance` (k, d, d), raising the floor where needed.
+
+    Raises
+    ------
+    DataError
+        If no factor exists even with 1e-2 on the diagonal (the values are not finite, or absurdly scaled).
+    """
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    raised = 0.0
+    while True:
+        lower, failed = torch.linalg.cholesky_ex(covariance + raised * eye if raised else covariance)
+        if not bool(failed.any()):
+            return lower
+        raised = max(10 * FLOOR, 10 * raised)
+        if raised > 1.1e-2:
+            raise DataError(
+                "The mixture's covariance is not positive definite even with 0.01 added to its diagonal. "
+                "Check the columns for extreme values, use a larger batch_size, or a smaller latent_dim."
+            )
+
+
+class Whitening(NamedTuple):
+    """A mixture made ready for scoring: one matrix product gives all distances.
+
+    Attributes
+    ----------
+    matrix : Tensor, shape (d, k * d)
+        The transposed inverse Cholesky factors, side by side.
+    shift : Tensor, shape (k * d,)
+        The means, whitened.
+    constant : Tensor, shape (k,)
+        log φ_k − ½ (d log 2π + log |Σ_k|).
+    """
+
+    matrix: Tensor
+    shift: Tensor
+    constant: Tensor
+
+
+def whiten(mixture: Mixture) -> Whitening:
+    """Prepare a mixture for `energy`."""
+    k, d = mixture.mean.shape
+    lower = factor(mixture.covariance)
+    eye = torch.eye(d, dtype=lower.dtype, device=lower.device).expand(k, d, d)
+    inverse = torch.linalg.solve_triangular(lower, eye, upper=False)
+    matrix = inverse.permute(2, 0, 1).reshape(d, k * d)
+    shift = torch.einsum("kij,kj->ki", inverse, mixture.mean).flatten()
+    half_log_det = lower.diagonal(dim1=1, dim2=2).log().sum(1)
+    return Whitening(matrix, shift, mixture.weight.log() - 0.5 * d * math.log(2 * math.pi) - half_log_det)
+
+
+def energy(z: Tensor, whitening: Whitening) -> Tensor:
+    """Return −log Σ_k φ_k N(z; μ_k, Σ_k) for each row of `z` (b, d), float64, shape (b,)."""
+    k = whitening.constant.shape[0]
+    whitened = (z.double() @ whitening.matrix - whitening.shift).square()
+    distance = whitened.view(len(z), k, -1).sum(2)
+    return -torch.logsumexp(whitening.constant - 0.5 * distance, dim=1)
+
+
+class _BatchEnergy(torch.autograd.Function):
+    """Energy of each row under the mixture of its own batch, with the gradient written out.
+
+    With a_ik = log φ_k − ½ (q_ik + d log 2π + log|Σ_k|), q_ik = (z_i−μ_k)ᵀ Σ_k⁻¹ (z_i−μ_k) and w = softmax_k(a), an upstream
+    gradient g_i on E_i gives G_ik = g_i w_ik = −∂L/∂a_ik, and from there, through φ, μ and Σ as functions of z and γ,
+    ∂L/∂μ_k = −Σ_i G_ik Σ_k⁻¹ d_ik,  B_k = ∂L/∂Σ_k = ½ Σ_i G_ik (Σ_k⁻¹ − Σ_k⁻¹ d_ik d_ikᵀ Σ_k⁻¹) − p diag(Σ_jj⁻²),
+    where p is the upstream gradient on the penalty Σ_k Σ_j 1/Σ_k,jj.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, gamma: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+        b, d = z.shape
+        k = gamma.shape[1]
+        zeroth = gamma.sum(0)
+        total = zeroth + TINY
+        mean = (gamma.T @ z) / total[:, None]
+        deviation = z[:, None, :] - mean  # (b, k, d)
+        weighted = deviation * gamma[:, :, None]
+        eye = torch.eye(d, dtype=z.dtype, device=z.device)
+        spread = torch.einsum("bki,bkj->kij", weighted, deviation) / total[:, None, None]
+        covariance = spread + floor * eye
+        lower = factor(covariance)
+        precision = torch.cholesky_inverse(lower)
+        half_log_det = lower.diagonal(dim1=1, dim2=2).log().sum(1)
+        pulled = torch.einsum("bki,kij->bkj", deviation, precision)  # Σ⁻¹ (z − μ)
+        distance = (pulled * deviation).sum(2)
+        constant = (zeroth / b).log() - 0.5 * d * math.log(2 * math.pi) - half_log_det
+        joint = constant - 0.5 * distance
+        energy_ = -torch.logsumexp(joint, dim=1)
+        variance = covariance.diagonal(dim1=1, dim2=2)
+        ctx.save_for_backward(gamma, deviation, pulled, precision, spread, total, joint, energy_, variance)
+        return energy_, variance.reciprocal().sum()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+        on_energy, on_penalty = upstream
+        gamma, deviation, pulled, precision, spread, total, joint, energy_, variance = ctx.saved_tensors
+        share = (joint + energy_[:, None]).exp() * on_energy[:, None]  # G (b, k)
+        shared_pull = pulled * share[:, :, None]
+        mass = share.sum(0)
+        on_mean = -shared_pull.sum(0)  # (k, d)
+        on_covariance = 0.5 * (mass[:, None, None] * precision - torch.einsum("bki,bkj->kij", shared_pull, pulled))
+        on_covariance = on_covariance - torch.diag_embed(on_penalty * variance.reciprocal().square())
+        bent = torch.einsum("bki,kij->bkj", deviation, on_covariance)  # B (z − μ)
+        part = gamma / total
+        on_z = shared_pull.sum(1) + part @ on_mean + 2 * (bent * part[:, :, None]).sum(1)
+        trace = (on_covariance * spread).sum((1, 2))
+        on_gamma = ((deviation * (bent + on_mean)).sum(2) - trace - mass) / total
+        return on_z, on_gamma, None
+
+
+def batch_energy(z: Tensor, gamma: Tensor, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
+    """Return each row's energy under the mixture of its own batch, and the penalty Σ_k Σ_j 1/Σ_k,jj.
+
+    Both are differentiable in `z` and `gamma`, through φ, μ and Σ.
+
+    Parameters
+    ----------
+    z : Tensor, shape (b, d)
+    gamma : Tensor, shape (b, k)
+        Responsibilities; rows sum to one.
+    floor : float
+        Added to the covariances' diagonals.
+
+    Returns
+    -------
+    energy : Tensor, float64, shape (b,)
+    penalty : Tensor, float64, scalar
+    """
+    result: tuple[Tensor, Tensor] = _BatchEnergy.apply(z.double(), gamma.double(), floor)
+    return result

@@ -1,0 +1,63 @@
+"""Reconstruction features of a row and its reconstruction, from three row norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-10
+"""Added to norms, so that an all-zero row has features."""
+
+
+class _ReconstructionFeatures(torch.autograd.Function):
+    """Squared error, relative Euclidean distance and cosine similarity, with the gradient in two fused passes.
+
+    Each gradient is a row-wise combination α x + β x′, so the backward pass never forms the residual again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        error = torch.linalg.vector_norm(x - rebuilt, dim=1)
+        norm = torch.linalg.vector_norm(x, dim=1) + EPSILON
+        rebuilt_norm = torch.linalg.vector_norm(rebuilt, dim=1) + EPSILON
+        # x·x′ by polarization; its rounding error is one unit in the last place of the cosine.
+        cosine = 0.5 * (norm.square() + rebuilt_norm.square() - error.square()) / (norm * rebuilt_norm)
+        ctx.save_for_backward(x, rebuilt, error, norm, rebuilt_norm, cosine)
+        return error.square(), error / norm, cosine
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        on_square, on_relative, on_cosine = upstream
+        x, rebuilt, error, norm, rebuilt_norm, cosine = ctx.saved_tensors
+        along_residual = 2 * on_square + on_relative / ((error + EPSILON) * norm)  # times (x − x′)
+        across = on_cosine / (norm * rebuilt_norm)
+        on_x = on_rebuilt = None
+        if ctx.needs_input_grad[1]:
+            own = along_residual - on_cosine * cosine / rebuilt_norm.square()
+            on_rebuilt = torch.addcmul(x * (across - along_residual)[:, None], rebuilt, own[:, None])
+        if ctx.needs_input_grad[0]:
+            own = along_residual - on_relative * error / norm.pow(3) - on_cosine * cosine / norm.square()
+            on_x = torch.addcmul(x * own[:, None], rebuilt, (across - along_residual)[:, None])
+        return on_x, on_rebuilt
+
+
+def reconstruction_features(x: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compare rows with their reconstructions.
+
+    Parameters
+    ----------
+    x, rebuilt : Tensor, shape (b, n)
+
+    Returns
+    -------
+    squared_error : Tensor, shape (b,)
+        ‖x − x′‖₂², summed over features.
+    relative_distance : Tensor, shape (b,)
+        ‖x − x′‖₂ / ‖x‖₂.
+    cosine_similarity : Tensor, shape (b,)
+        x·x′ / (‖x‖₂ ‖x′‖₂), in [−1, 1].
+    """
+    result: tuple[Tensor, Tensor, Tensor] = _ReconstructionFeatures.apply(x, rebuilt)
+    return result

@@ -1,0 +1,40 @@
+"""One literal table of methods, and the way from a name to an estimator."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from offnormal.errors import UnknownName
+
+if TYPE_CHECKING:
+    from offnormal.detector import Detector
+
+METHODS = {
+    "dagmm": "offnormal.methods.dagmm:DAGMM",
+    "pca": "offnormal.methods.pca:PCAReconstruction",
+}
+
+
+def method_class(key: str) -> type[Detector]:
+    """Return the estimator class registered under `key`.
+
+    Raises
+    ------
+    UnknownName
+        With the nearest keys that exist.
+    """
+    if key not in METHODS:
+        raise UnknownName.among("method", key, METHODS)
+    module, _, name = METHODS[key].partition(":")
+    cls: type[Detector] = getattr(import_module(module), name)
+    return cls
+
+
+def make_detector(key: str, **parameters: Any) -> Detector:
+    """Return an estimator by its key, e.g. `make_detector("dagmm", latent_dim=2)`."""
+    from offnormal.parameters import check_names
+
+    cls = method_class(key)
+    check_names(cls, parameters)
+    return cls(**parameters)

@@ -1,0 +1,122 @@
+"""How an estimator takes rows: arrays by position through scikit-learn's checks, frames by name through the schema."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import validate_data
+
+from offnormal.data.columns import Schema
+from offnormal.data.tables import from_frame, is_frame
+from offnormal.errors import DataError
+
+Floats = NDArray[np.float64]
+
+
+class TableFace:
+    """The part of a detector that turns user tables into encoded matrices and columns back into words.
+
+    The estimator provides `id_columns`, `ignored_columns`, `categorical_columns` and `max_categories`.
+    """
+
+    id_columns: tuple[str, ...]
+    ignored_columns: tuple[str, ...]
+    categorical_columns: tuple[str, ...]
+    max_categories: int
+    schema_: Schema
+    reference_: Floats
+    n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
+
+    def _learn(self, X: Any) -> Floats:
+        """Learn the schema of the training rows and encode them, (rows, columns)."""
+        _refuse_paths(X)
+        if is_frame(X):
+            table = from_frame(X)
+            self.schema_ = Schema.learn(
+                table,
+                ids=self.id_columns,
+                ignored=self.ignored_columns,
+                categorical=self.categorical_columns,
+                max_categories=self.max_categories,
+            )
+            self.n_features_in_ = len(self.schema_.columns)
+            self.feature_names_in_ = np.asarray(self.schema_.names, dtype=object)
+            return self.schema_.encode(table)
+        matrix = self._checked(X, reset=True)
+        self.schema_ = Schema.of_array(matrix.shape[1])
+        vars(self).pop("feature_names_in_", None)
+        return matrix
+
+    def _encode(self, X: Any) -> Floats:
+        """Encode rows to score, (rows, columns)."""
+        _refuse_paths(X)
+        if is_frame(X):
+            return self.schema_.encode(from_frame(X))
+        matrix = self._checked(X, reset=False)
+        return matrix if not self.schema_.named else self.schema_.encode_array(matrix)
+
+    def _encode_with_texts(self, X: Any) -> tuple[Floats, list[list[str]]]:
+        """Encode rows and write every cell as text."""
+        encoded = self._encode(X)
+        columns = self.schema_.columns
+        texts = [[column.text(value) for column, value in zip(columns, row, strict=True)] for row in encoded]
+        if is_frame(X) and any(column.kind == "category" for column in columns):
+            table = from_frame(X)
+            for j, column in enumerate(columns):
+                if column.kind == "category":
+                    for i in np.flatnonzero(encoded[:, j] == len(column.categories)):
+                        texts[i][j] = f"{self.schema_.display(table, int(i), column.name)} (never seen)"
+        return encoded, texts
+
+    def _checked(self, X: Any, *, reset: bool) -> Floats:
+        matrix: Floats = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,
+        )
+        return matrix
+
+    def _reference(self, encoded: Floats) -> Floats:
+        """Return what is usual in each column, (columns, 2).
+
+        Numbers: the 5 % and 95 % quantiles. Categories and booleans: the commonest code and its share. Times: NaN.
+        """
+        reference = np.full((encoded.shape[1], 2), np.nan)
+        for j, column in enumerate(self.schema_.columns):
+            known = encoded[~np.isnan(encoded[:, j]), j]
+            if not len(known) or column.kind == "datetime":
+                continue
+            if column.kind == "numeric":
+                reference[j] = np.quantile(known, [0.05, 0.95])
+            else:
+                counts = np.bincount(known.astype(np.int64))
+                reference[j] = counts.argmax(), counts.max() / len(encoded)
+        return reference
+
+    def _usual(self) -> tuple[str, ...]:
+        """Say what is usual in each column."""
+        words = []
+        for column, (first, second) in zip(self.schema_.columns, self.reference_, strict=True):
+            if np.isnan(first):
+                words.append("any time" if column.kind == "datetime" else "missing")
+            elif column.kind != "numeric":
+                words.append(f"{column.text(first)}, {second:.0%}")
+            elif first == second:
+                words.append(column.text(first))
+            else:
+                words.append(f"{column.text(first)} to {column.text(second)}")
+        return tuple(words)
+
+
+def _refuse_paths(X: Any) -> None:
+    if isinstance(X, (str, PathLike)):
+        raise DataError(
+            f"Expected rows, got the path {str(X)!r}. Read it first: offnormal.read_table({str(X)!r}) returns a table."
+        )
