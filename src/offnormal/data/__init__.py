@@ -1,0 +1,1 @@
+"""Tables in: files, frames and arrays become one encoded matrix, and its columns become model input."""
