@@ -178,7 +178,8 @@ class Schema:
         """Return the cell of a table as a reader would write it; an unseen category keeps its own text."""
         index = self.names.index(column)
         known = self.columns[index]
-        cell = table.column(self._places(table.slice(row, 1))[index]).slice(row, 1)
+        place = column if column in table.column_names else index  # learned without names: by position
+        cell = table.column(place).slice(row, 1)
         if known.kind == "category":
             return str(values.texts(values.plain(cell), column)[0].as_py() or "missing")
         return known.text(float(encode_column(known, cell)[0]))

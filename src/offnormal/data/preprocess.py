@@ -21,7 +21,7 @@ Scaling = Literal["standard", "minmax", "none"]
 
 SCALINGS = ("standard", "minmax", "none")
 
-_BLOCK = 65_536  # rows
+_BLOCK = 8_192  # rows; a block of a usual table stays in the processor's cache
 _DAY = 86_400.0  # seconds
 _LARGEST = float(np.finfo(np.float32).max)
 _HUGE = float(np.finfo(np.float64).max)
@@ -70,8 +70,8 @@ class TablePreprocessor(nn.Module):
 
     def __init__(self, schema: Schema, scaling: Scaling, missing: Sequence[int] = ()) -> None:
         super().__init__()
-        self.schema, self.scaling, self.missing = schema, scaling, tuple(missing)
-        columns = schema.columns
+        self.columns, self.scaling, self.missing = schema.columns, scaling, tuple(missing)
+        columns = self.columns
         group: dict[str, list[int]] = {"value": [], "frequency": [], "one_hot": [], "time": []}
         for j, column in enumerate(columns):
             group[_group_of(column)].append(j)
@@ -84,10 +84,9 @@ class TablePreprocessor(nn.Module):
         self.n_features = len(sources)
         self.feature_names = _feature_names(columns, group, flagged, one_hot)
 
-        n_scaled = len(group["value"]) + len(group["frequency"])
-        for name, size in (("fill", len(columns)), ("center", n_scaled), ("rarity", sum(sizes))):
+        for name, size in (("fill", len(columns)), ("center", len(columns)), ("rarity", sum(sizes))):
             self.register_buffer(name, torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("scale", torch.ones(n_scaled, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(len(columns), dtype=torch.float64))
         self.register_load_state_dict_post_hook(_check_state)  # type: ignore[no-untyped-call]
 
         # What follows from the schema is no state: a model file cannot alter it.
@@ -97,7 +96,7 @@ class TablePreprocessor(nn.Module):
         self._fix("_offsets", np.concatenate([[0], np.cumsum(sizes[:-1])]) if sizes else [])
         self._fix("_flags", flagged)
         self._fix("_one_hot", [j for j, _ in one_hot])
-        self._fix("_codes", [code for _, code in one_hot], torch.float64)
+        self._fix("_codes", [code for _, code in one_hot], torch.float32)  # below 2^24, so exact
         self._fix("_times", group["time"])
         # A missing category has a code of its own if training had one, and otherwise counts as unseen.
         codes = [len(c.categories) + (j in self.missing) if c.kind == "category" else 0 for j, c in enumerate(columns)]
@@ -127,8 +126,8 @@ class TablePreprocessor(nn.Module):
             raise DataError(f"At least 2 rows are needed to learn what is normal; got n_samples={len(encoded)}.")
         absent = np.isnan(encoded)
         module = cls(schema, scaling, tuple(np.flatnonzero(absent.any(axis=0)).tolist()))
-        for slot, j in enumerate(module._groups["value"]):
-            module._fit_value(slot, j, encoded[~absent[:, j], j])
+        for j in module._groups["value"]:
+            module._fit_value(j, encoded[~absent[:, j], j])
         for slot, j in enumerate(module._groups["frequency"]):
             codes = np.where(absent[:, j], module._missing_code[j].item(), encoded[:, j])
             module._fit_frequency(slot, codes.astype(np.int64))
@@ -179,17 +178,16 @@ class TablePreprocessor(nn.Module):
         """
         absent = encoded.isnan()
         filled = torch.where(absent, self.fill + self._missing_code, encoded)  # (b, c)
+        scaled = ((filled - self.center) / self.scale).clamp(-_LARGEST, _LARGEST).float()  # codes come out unchanged
         parts = []
-        if len(self.center):
-            values = filled.index_select(1, self._values)
-            if len(self._frequencies):
-                slots = filled.index_select(1, self._frequencies).long() + self._offsets
-                values = torch.cat([values, self.rarity[slots]], dim=1)
-            parts.append(((values - self.center) / self.scale).clamp(-_LARGEST, _LARGEST).float())
+        if len(self._values):
+            parts.append(scaled.index_select(1, self._values))
+        if len(self._frequencies):
+            parts.append(self.rarity[filled.index_select(1, self._frequencies).long() + self._offsets].float())
         if len(self._flags):
             parts.append(absent.index_select(1, self._flags).float())
         if len(self._one_hot):
-            parts.append((filled.index_select(1, self._one_hot) == self._codes).float())
+            parts.append((scaled.index_select(1, self._one_hot) == self._codes).float())
         if len(self._times):
             parts.append(_circles(filled.index_select(1, self._times), absent.index_select(1, self._times)))
         return torch.cat(parts, dim=1)
@@ -207,23 +205,23 @@ class TablePreprocessor(nn.Module):
     def _fix(self, name: str, content: Any, dtype: torch.dtype = torch.int64) -> None:
         self.register_buffer(name, torch.as_tensor(content, dtype=dtype), persistent=False)
 
-    def _fit_value(self, slot: int, j: int, present: np.ndarray) -> None:
+    def _fit_value(self, j: int, present: np.ndarray) -> None:
         if len(present) == 0:
-            self.scale[slot] = _HUGE  # whatever comes later divides to 0: training knows nothing to compare it with
+            self.scale[j] = _HUGE  # whatever comes later divides to 0: training knows nothing to compare it with
             return
         self.fill[j] = float(np.median(present))
-        if self.schema.columns[j].kind == "numeric":
-            self.center[slot], self.scale[slot] = _center_and_scale(present, self.scaling)
+        if self.columns[j].kind == "numeric":
+            self.center[j], self.scale[j] = _center_and_scale(present, self.scaling)
 
     def _fit_frequency(self, slot: int, codes: np.ndarray) -> None:
+        """Fill the scaled rarity of each code of one column; `codes` are those of the training rows."""
         start = int(self._offsets[slot])
-        size = len(self.schema.columns[self._groups["frequency"][slot]].categories) + 2
+        size = len(self.columns[self._groups["frequency"][slot]].categories) + 2
         counts = np.bincount(codes, minlength=size)
         # A value without a row is taken to come once in one row more.
         rarity = np.where(counts > 0, -np.log(np.maximum(counts, 1) / len(codes)), np.log(len(codes) + 1))
-        self.rarity[start : start + size] = torch.from_numpy(rarity)
-        place = len(self._groups["value"]) + slot
-        self.center[place], self.scale[place] = _center_and_scale(rarity[codes], self.scaling)
+        center, scale = _center_and_scale(rarity[codes], self.scaling)
+        self.rarity[start : start + size] = torch.from_numpy((rarity - center) / scale)
 
 
 def _group_of(column: Column) -> str:
@@ -272,6 +270,17 @@ def _circles(moments: Tensor, absent: Tensor) -> Tensor:
 
 
 def _check_state(module: nn.Module, incompatible: object) -> None:
-    state = [buffer for name, buffer in module.named_buffers() if name in ("fill", "center", "scale", "rarity")]
-    if not all(bool(buffer.isfinite().all()) for buffer in state) or bool((module.get_buffer("scale") <= 0).any()):
+    """Refuse loaded numbers that training could not have left behind."""
+    state = {name: module.get_buffer(name) for name in ("fill", "center", "scale", "rarity")}
+    coded = torch.tensor(
+        [column.kind in ("category", "datetime") for column in cast(TablePreprocessor, module).columns]
+    )
+    usable = (
+        all(bool(buffer.isfinite().all()) for buffer in state.values())
+        and bool((state["scale"] > 0).all())
+        and not bool((state["fill"].cpu()[coded] != 0).any())
+        and not bool((state["center"].cpu()[coded] != 0).any())
+        and bool((state["scale"].cpu()[coded] == 1).all())
+    )
+    if not usable:
         raise ModelFileError("The model file is damaged: its preprocessing numbers are not usable. Get it again.")

@@ -6,14 +6,18 @@ their name (`.csv`, `.tsv`, `.txt`, each also with `.gz`, and `.parquet`) and re
 
 from __future__ import annotations
 
+import codecs
 import io
+import numbers
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -28,6 +32,7 @@ FORMATS = ("csv", "tsv", "parquet")
 _GZIP, _PARQUET, _UTF16 = b"\x1f\x8b", b"PAR1", (b"\xff\xfe", b"\xfe\xff")
 _PEEK = 1 << 16
 _LONGEST_ROW = 1 << 28  # bytes; a longer row is taken for a file that is no table
+_LONGEST_TEXT, _MOST_LINES = 10_000, 1_000  # a longer cell with more line breaks is a quote gone wrong
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")  # how pandas writes an unnamed index into Parquet
 
 
@@ -58,7 +63,12 @@ def from_frame(X: Any) -> Any:
         return _from_pandas(X)
     try:
         frame = nw.from_native(X)
-        return (frame.collect() if isinstance(frame, nw.LazyFrame) else frame).to_arrow()
+        frame = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+        if objects := [name for name, kind in frame.schema.items() if kind == nw.Object]:
+            raise DataError(f"Column {objects[0]!r} holds Python objects; convert it to numbers, text or times.")
+        return frame.to_arrow()
+    except DataError:
+        raise
     except TypeError:
         raise DataError(f"Expected a data frame, got {type(X).__name__}; pass pandas, polars or pyarrow.") from None
     except Exception as error:  # noqa: BLE001  each frame library has its own error for a column without Arrow type
@@ -79,7 +89,7 @@ def read_table(
     ----------
     path : str or Path
         `.csv`, `.txt`, `.tsv` (each may be gzipped) or `.parquet`; "-" is standard input, CSV unless `format` says
-        otherwise. A CSV file whose first line has no comma but semicolons or tabs is separated by those.
+        otherwise. A CSV file whose first line has no comma but tabs, semicolons or bars is separated by those.
     names : sequence of str or None
         Column names of a file without a header row.
     format : {"csv", "tsv", "parquet"} or None
@@ -104,12 +114,18 @@ def read_table(
     place = "standard input" if str(path) == "-" else f"'{path}'"
     kind = _format_of(path, format)
     try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise InvalidParameter(f"There is no text encoding {encoding!r}; try 'utf-8', 'cp949' or 'latin-1'.") from None
+    try:
         with _opened(path, place) as stream:
             if kind == "parquet":
                 return _read_parquet(stream, place, names)
             return _read_text(stream, place, kind, names, text_columns, encoding)
     except (pa.ArrowMemoryError, MemoryError):
         raise EnvironmentFailure(f"Memory ran out while reading {place}; read a part of the rows.") from None
+    except UnicodeDecodeError:
+        raise FileUnreadable(f"{place} is not {encoding} text. Save it as UTF-8, or name its encoding.") from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, (FileUnreadable, EnvironmentFailure)):
             raise
@@ -125,11 +141,18 @@ def _from_pandas(frame: Any) -> Any:
 def _from_series(series: Any, name: str) -> Any:
     try:
         return pa.Array.from_pandas(series)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        if series.dtype != object:
-            raise DataError(f"Column {name!r} ({series.dtype}) has no Arrow type: {_first_line(error)}") from None
-    # Mixed Python objects ("12", 12, None) are read as text.
-    return pa.array([None if missing else str(v) for v, missing in zip(series, series.isna(), strict=True)])
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        present = series[~series.isna()]
+    try:
+        if series.dtype != object:  # a sparse column, for example
+            return pa.array(np.asarray(series), from_pandas=True)
+        if all(isinstance(value, numbers.Real) for value in present):  # whole numbers beyond 64 bits
+            return pa.array(series.astype(np.float64), from_pandas=True)
+        return pa.array(present.map(str).reindex(series.index).to_numpy(object), pa.large_string(), from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"Column {name!r} ({series.dtype}) cannot be read as numbers, text or times: {_first_line(error)}."
+        ) from None
 
 
 def _format_of(path: str | Path, asked: str | None) -> str:
@@ -193,12 +216,26 @@ def _read_text(
     if names is not None and first.split(separator) == list(names):
         names = None  # the header row is there after all
     table = _parsed(stream, separator, names, text_columns, encoding)
-    for field in table.schema:
-        if pa.types.is_binary(field.type):
-            raise FileUnreadable(
-                f"{place} is not {encoding} text (column {field.name!r}). Save it as UTF-8, or name its encoding."
-            )
+    _check_texts(table, place, encoding)
     return table
+
+
+def _check_texts(table: Any, place: str, encoding: str) -> None:
+    """Refuse texts that come from a wrong encoding or from a quote that is never closed."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_binary(column.type):
+            raise FileUnreadable(
+                f"{place} is not {encoding} text (column {name!r}). Save it as UTF-8, or name its encoding."
+            )
+        if pa.types.is_string(column.type):
+            lengths = pc.binary_length(column)
+            if (pc.max(lengths).as_py() or 0) > _LONGEST_TEXT:
+                row = int(np.argmax(pc.fill_null(lengths, 0).to_numpy()))
+                if column[row].as_py().count("\n") > _MOST_LINES:
+                    raise FileUnreadable(
+                        f"{place} has a quote in column {name!r} of row {row} (counted from 0) that is opened and "
+                        "never closed. Close or remove it."
+                    )
 
 
 def _unzipped(stream: BinaryIO) -> Any:
@@ -209,7 +246,8 @@ def _unzipped(stream: BinaryIO) -> Any:
 
 
 def _separator(first: str) -> str:
-    return next((mark for mark in (",", "\t", ";") if mark in first), ",")
+    bare = re.sub(r'"[^"]*"', "", first)
+    return next((mark for mark in (",", "\t", ";", "|") if mark in bare), ",")
 
 
 def _parsed(
@@ -254,6 +292,8 @@ def _unreadable(place: str, kind: str, error: Exception) -> str:
         return f"{place} is not a whole Parquet file ({text}). Copy or write it again."
     if "ompressed stream" in text or "zlib" in text:
         return f"{place} is cut off or damaged: its gzip data end too early or do not check. Copy it again."
+    if "straddling" in text:
+        return f"{place} has a row of more than 256 MB; most likely a quote is opened and never closed."
     if found := re.search(r"(Row #\d+: )?Expected (\d+) columns, got (\d+)", text):
         row = found[1].removeprefix("Row #").rstrip(": ") if found[1] else "one"
         return (

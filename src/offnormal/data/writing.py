@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from offnormal.data.values import plain
 from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError
 
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -58,6 +60,8 @@ def write_rows(
                     _WRITERS[kind](table, inner)
             else:
                 _WRITERS[kind](table, stream)
+    except pa.ArrowNotImplementedError as error:
+        raise InvalidParameter(f"{place} cannot hold a column of the output as {kind}: {error}.") from None
     except OSError as error:
         if isinstance(error, OffnormalError):
             raise
@@ -79,9 +83,13 @@ def _format_of(destination: str | Path, asked: str | None) -> tuple[str, bool]:
 
 
 def _as_table(columns: Mapping[str, Any]) -> Any:
-    arrays = [
-        column if isinstance(column, (pa.Array, pa.ChunkedArray)) else pa.array(column) for column in columns.values()
-    ]
+    arrays = []
+    for name, column in columns.items():
+        try:
+            array = column if isinstance(column, (pa.Array, pa.ChunkedArray)) else pa.array(column)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise InvalidParameter(f"Column {name!r} of the output cannot be written: {error}.") from None
+        arrays.append(plain(pa.chunked_array([array]) if isinstance(array, pa.Array) else array))
     if len({len(array) for array in arrays}) > 1:
         lengths = ", ".join(f"{name!r} {len(array)}" for name, array in zip(columns, arrays, strict=True))
         raise InvalidParameter(f"Columns of one length are needed; got {lengths}.")
@@ -125,14 +133,26 @@ def _write_separated(table: Any, stream: Any, separator: str) -> None:
 
 
 def _printable(table: Any) -> Any:
-    """Return the table with nested and other unprintable columns as text."""
-    for i, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
-        elif pa.types.is_nested(field.type):
-            cells = [None if cell is None else json.dumps(_jsonable(cell)) for cell in table.column(i).to_pylist()]
-            table = table.set_column(i, field.name, pa.array(cells, pa.string()))
-    return table
+    """Return the table with columns that CSV can hold: NaN as an empty cell, lists and other kinds as text."""
+    return pa.Table.from_arrays([_printable_column(column) for column in table.columns], names=table.column_names)
+
+
+def _printable_column(column: Any) -> Any:
+    kind = column.type
+    if pa.types.is_floating(kind):
+        floats = column.cast(pa.float64()) if pa.types.is_float16(kind) else column
+        return pc.if_else(pc.is_nan(floats), None, floats)
+    if not (pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind) or _is_bytes(kind)):
+        return column
+    return pa.array([_cell_text(_jsonable(cell)) for cell in column.to_pylist()], pa.string())
+
+
+def _is_bytes(kind: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _cell_text(cell: Any) -> str | None:
+    return cell if cell is None or isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
 
 
 def _write_lines(table: Any, stream: Any) -> None:
@@ -147,8 +167,12 @@ def _jsonable(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, (list, tuple)):
         return [_jsonable(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
     return value.isoformat() if isinstance(value, (date, time)) else str(value)
 
 
