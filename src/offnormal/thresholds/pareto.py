@@ -14,31 +14,29 @@ from numpy.typing import ArrayLike
 from offnormal.thresholds.scores import Floats
 
 
-def fit_generalized_pareto(excesses: ArrayLike) -> tuple[float, float, str]:
+def fit_generalized_pareto(excesses: ArrayLike) -> tuple[float, float]:
     """Fit a generalized Pareto distribution to positive excesses by maximum likelihood, shape at least −1.
 
     With θ = γ/σ the likelihood's maximum over σ is known, γ(θ) = mean log(1 + θy), so one number is searched: on a
-    grid, then by golden section between the neighbors of the best. Below γ = −1 the likelihood has no maximum.
+    grid, then by golden section between the neighbors of the best. Below γ = −1 the likelihood has no maximum; θ = 0,
+    the exponential distribution, is always allowed, so the search cannot come back empty.
 
     Returns
     -------
-    shape γ, scale σ, how : (float, float, str)
-        P(Y > y) = (1 + γy/σ)^(−1/γ); how is "likelihood", or "moments" where the likelihood is not finite.
+    shape γ, scale σ : float
+        P(Y > y) = (1 + γy/σ)^(−1/γ).
     """
     y = np.asarray(excesses, dtype=np.float64)
     unit = float(np.median(y))
-    z = y / unit
-    below = -(1 - np.geomspace(1e-6, 0.999, 60)) / float(z.max())
-    grid = np.concatenate([below, [0.0], np.geomspace(1e-3, 1e3, 100)])
     with np.errstate(all="ignore"):
-        heights = [_profile(theta, z)[0] for theta in grid]
-        best = int(np.argmax(heights))
+        z = y / unit
+        below = -(1 - np.geomspace(1e-6, 0.999, 60)) / float(z.max())
+        grid = np.concatenate([below, [0.0], np.geomspace(1e-3, 1e3, 100)])
+        best = int(np.argmax([_profile(theta, z)[0] for theta in grid]))
         left, right = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-        height, shape, scale = _profile(_golden(lambda theta: _profile(theta, z)[0], left, right), z)
-    if math.isfinite(height) and height >= max(heights) - 1e-6:
-        return shape, scale * unit, "likelihood"
-    ratio = float(np.mean(z)) ** 2 / float(np.var(z))
-    return 0.5 * (1 - ratio), 0.5 * float(np.mean(y)) * (1 + ratio), "moments"
+        refined = _golden(lambda theta: _profile(theta, z)[0], left, right)
+        _, shape, scale = max(_profile(grid[best], z), _profile(refined, z))
+    return shape, scale * unit
 
 
 def _profile(theta: float, z: Floats) -> tuple[float, float, float]:

@@ -82,7 +82,7 @@ class Conformal(Rule):
     def cut(self, calibration: ArrayLike, training: ArrayLike | None = None) -> Cut:
         scores = ascending(calibration)
         n = len(scores)
-        # Flagged if and only if p = (1 + #{s_i >= s}) / (n + 1) <= alpha: the `rank`-th largest is the last not flagged.
+        # Flagged if and only if p = (1 + #{s_i >= s}) / (n + 1) <= alpha: the `rank`-th largest is the last kept.
         rank = min(math.floor((n + 1) * self.alpha + _ROUNDING), n)
         if rank < 1:
             needed = math.ceil(1 / self.alpha - _ROUNDING) - 1
@@ -147,7 +147,7 @@ class PeaksOverThreshold(Rule):
 
     name: ClassVar[str] = "pot"
     risk: float = param(0.001, "False alarm rate.", gt=0, lt=1, source="Siffer et al. 2017: 1e-3 to 1e-5")
-    start: float = param(0.98, "Quantile where the tail begins.", ge=0.5, lt=1, source="Siffer et al. 2017, §4")
+    start: float = param(0.98, "Quantile where the tail begins.", ge=0.5, lt=1, source="Siffer et al. 2017")
 
     def cut(self, calibration: ArrayLike, training: ArrayLike | None = None) -> Cut:
         scores = ascending(calibration)
@@ -156,12 +156,10 @@ class PeaksOverThreshold(Rule):
         with np.errstate(over="ignore"):
             excesses = scores[scores > threshold] - threshold
         self._check_support(n, excesses)
-        shape, scale, fitted_by = fit_generalized_pareto(excesses)
+        shape, scale = fit_generalized_pareto(excesses)
         value = threshold + pareto_quantile(self.risk * n / len(excesses), shape, scale)
-        return self._cut(
-            value, scores, risk=self.risk, tail_from=float(threshold), excesses=len(excesses), shape=shape, scale=scale,
-            fitted_by=fitted_by,
-        )  # fmt: skip
+        details = {"tail_from": float(threshold), "excesses": len(excesses), "shape": shape, "scale": scale}
+        return self._cut(value, scores, risk=self.risk, **details)
 
     def _check_support(self, n: int, excesses: Floats) -> None:
         count = len(excesses)
@@ -169,8 +167,8 @@ class PeaksOverThreshold(Rule):
             needed = math.ceil(MIN_EXCESSES / (1 - self.start) - _ROUNDING)
             raise UnsupportedLevel(
                 f"The tail rule {self} needs {MIN_EXCESSES} calibration scores above the {self.start:g} quantile, that "
-                f"is, about {needed:,} rows; of {n:,} rows {count} lie above it. Fit on more rows, start the tail lower "
-                f"('pot:{self.risk:g},0.9'), or use the conformal rule."
+                f"is, about {needed:,} rows; of {n:,} rows {count} lie above it. Fit on more rows, start the tail "
+                f"lower ('pot:{self.risk:g},0.9'), or use the conformal rule."
             )
         if self.risk > count / n:
             raise UnsupportedLevel(
