@@ -157,8 +157,10 @@ class Schema:
         SchemaMismatch
             If the number of columns differs, or training knew columns other than numbers and booleans.
         """
+        if np.iscomplexobj(array):
+            raise DataError("An array must hold numbers. Complex data not supported; pass real and imaginary parts.")
         try:
-            matrix = np.array(array, dtype=np.float64, order="C", ndmin=1)
+            matrix = np.array(array, dtype=np.float64, order="C")
         except (TypeError, ValueError) as error:
             raise DataError(f"An array must hold numbers ({error}); pass a data frame for text or dates.") from None
         if matrix.ndim != 2:

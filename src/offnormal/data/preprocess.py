@@ -25,7 +25,8 @@ _BLOCK = 8_192  # rows; a block of a usual table stays in the processor's cache
 _DAY = 86_400.0  # seconds
 _LARGEST = float(np.finfo(np.float32).max)
 _HUGE = float(np.finfo(np.float64).max)
-_MODERATE = 1e150  # squares of larger numbers overflow float64
+_TINY = float(np.finfo(np.float64).tiny)
+_MODERATE = 1e150  # squares of larger numbers, and of the inverse of smaller ones, leave the range of float64
 _ROUNDING = 16 * float(np.finfo(np.float64).eps)
 _TIME_FEATURES = ("time of day (sin)", "time of day (cos)", "day of week (sin)", "day of week (cos)")
 
@@ -209,7 +210,7 @@ class TablePreprocessor(nn.Module):
         if len(present) == 0:
             self.scale[j] = _HUGE  # whatever comes later divides to 0: training knows nothing to compare it with
             return
-        self.fill[j] = float(np.median(present))
+        self.fill[j] = 2 * float(np.median(present / 2))  # the two in the middle are added: they must not overflow
         if self.columns[j].kind == "numeric":
             self.center[j], self.scale[j] = _center_and_scale(present, self.scaling)
 
@@ -251,14 +252,16 @@ def _center_and_scale(present: np.ndarray, scaling: Scaling) -> tuple[float, flo
         return 0.0, 1.0
     low, high = float(present.min()), float(present.max())
     peak = max(abs(low), abs(high))
-    unit = peak if peak > _MODERATE else 1.0
+    unit = 1.0 if 1 / _MODERATE < peak < _MODERATE else max(peak, _TINY)
+    spread = high / unit - low / unit
+    if spread <= _ROUNDING * peak / unit:
+        return float((present / unit).mean()) * unit if scaling == "standard" else low, 1.0
     if scaling == "minmax":
-        center, scale = low, (high / unit - low / unit) * unit
+        center, scale = low, spread * unit
     else:
         scaled = present / unit
         center, scale = float(scaled.mean()) * unit, float(scaled.std()) * unit
-    constant = high / unit - low / unit <= _ROUNDING * peak / unit
-    return center, 1.0 if constant else min(scale, _HUGE)
+    return center, min(max(scale, _TINY), _HUGE)
 
 
 def _circles(moments: Tensor, absent: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def write_rows(
                     _WRITERS[kind](table, inner)
             else:
                 _WRITERS[kind](table, stream)
-    except pa.ArrowNotImplementedError as error:
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise InvalidParameter(f"{place} cannot hold a column of the output as {kind}: {error}.") from None
     except OSError as error:
         if isinstance(error, OffnormalError):
@@ -142,6 +142,8 @@ def _printable_column(column: Any) -> Any:
     if pa.types.is_floating(kind):
         floats = column.cast(pa.float64()) if pa.types.is_float16(kind) else column
         return pc.if_else(pc.is_nan(floats), None, floats)
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.large_string())
     if not (pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind) or _is_bytes(kind)):
         return column
     return pa.array([_cell_text(_jsonable(cell)) for cell in column.to_pylist()], pa.string())
