@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import OrdinalEncoder
 
@@ -347,6 +347,7 @@ def schemas(draw: Any) -> Schema:
 
 
 class TestJson:
+    @settings(deadline=None, derandomize=True)
     @given(schemas())
     def test_round_trip(self, schema: Schema) -> None:
         assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
@@ -403,6 +404,7 @@ def tables(draw: Any) -> pa.Table:
 
 
 class TestInvariance:
+    @settings(deadline=None, derandomize=True)
     @given(tables(), st.permutations(list(CELLS)), st.data())
     def test_column_order_row_order_and_chunks_do_not_matter(
         self, table: pa.Table, names: list[str], data: st.DataObject
@@ -419,6 +421,7 @@ class TestInvariance:
         np.testing.assert_array_equal(schema.encode(chunked), encoded)
         assert Schema.learn(chunked) == schema
 
+    @settings(deadline=None, derandomize=True)
     @given(tables())
     def test_dictionary_encoding_does_not_matter(self, table: pa.Table) -> None:
         schema = Schema.learn(table)

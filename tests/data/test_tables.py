@@ -17,7 +17,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offnormal.data.columns import Schema
@@ -271,6 +271,7 @@ class TestUnreadable:
         with pytest.raises(EnvironmentFailure, match="No permission"):
             read_table(tmp_path / "t.csv")
 
+    @settings(deadline=None, derandomize=True)
     @given(st.binary(max_size=200))
     def test_any_bytes_give_a_table_or_one_error(
         self, tmp_path_factory: pytest.TempPathFactory, content: bytes
@@ -284,6 +285,7 @@ class TestUnreadable:
 ONE_LINE = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=6)
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     st.lists(
         st.tuples(st.none() | st.integers(-(2**53), 2**53), st.none() | st.booleans(), ONE_LINE),
