@@ -126,16 +126,14 @@ def _reading(path: str | Path) -> Iterator[zipfile.ZipFile]:
         raise
     except _DamageError as damage:
         _refuse(path, str(damage), damage)
-    except zipfile.BadZipFile as error:
-        _refuse(path, str(error)[:1].lower() + str(error)[1:200], error)
     except MemoryError as error:
         raise EnvironmentFailure(f"There is not enough memory to read {path}. Close other programs.") from error
     except OSError as error:
         if error.errno in _USER_MISTAKES:
             raise ModelFileError(f"{path} cannot be read: {_reason(error)}. Check the path.") from error
         raise EnvironmentFailure(f"{path} could not be read: {_reason(error)}.") from error
-    except (ValueError, RuntimeError, EOFError, KeyError, struct.error, OverflowError) as error:
-        _refuse(path, "its parts do not fit together", error)
+    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError, KeyError, struct.error, OverflowError) as error:
+        _refuse(path, "its parts do not fit together, or not their checksums", error)
 
 
 def _refuse(path: str | Path, what: str, cause: BaseException) -> NoReturn:
