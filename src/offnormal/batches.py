@@ -7,6 +7,7 @@ the pass, so training can restart at any epoch without a stored generator state.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -21,11 +22,11 @@ class Batch(NamedTuple):
     Attributes
     ----------
     x : Tensor, shape (b, *shape)
-    index : Tensor of int64, shape (b,)
+    indices : Tensor of int64, shape (b,)
     """
 
     x: Tensor
-    index: Tensor
+    indices: Tensor
 
 
 class Batches:
@@ -66,10 +67,10 @@ class Batches:
         n = len(self.rows)
         device = self.rows.device
         if self.seed is None:
-            for start, stop in zip(self._bounds, self._bounds[1:], strict=False):
+            for start, stop in pairwise(self._bounds):
                 yield Batch(self.rows[start:stop], torch.arange(start, stop, device=device))
             return
         order = torch.randperm(n, generator=generator(self.seed, "order", self.epoch)).to(device)
-        for start, stop in zip(self._bounds, self._bounds[1:], strict=False):
+        for start, stop in pairwise(self._bounds):
             index = order[start:stop]
             yield Batch(self.rows.index_select(0, index), index)

@@ -1,9 +1,9 @@
 """Scores of rows the model was not fitted to: what every threshold and p-value rests on.
 
-From 5,000 rows on, a tenth of the training rows is kept for calibration alone (split conformal). Below, five folds: each
-fold is scored by a model fitted to the other four, and the score is carried to the scale of the final model by matching
-the median and the upper spread (95th percentile − median) of the two models' scores on their own training rows; for
-that the guarantee is approximate.
+From 5,000 rows on, a tenth of the training rows is kept for calibration alone (split conformal). Below, five folds:
+each fold is scored by a model fitted to the other four, and the score is carried to the scale of the final model by
+matching the median and the upper spread (95th percentile − median) of the two models' scores on their own training
+rows; for that the guarantee is approximate.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from offnormal import calibration as calibrating
 from offnormal import thresholds
 from offnormal.calibration import Calibration
-from offnormal.data.preprocess import TablePreprocessor
+from offnormal.data.preprocess import Scaling, TablePreprocessor
 from offnormal.errors import DataError, InvalidParameter, NotSupported, UnknownName
 from offnormal.explanation import Explanation
 from offnormal.method import Encodes, ExplainsFeatures, Method
@@ -57,8 +57,22 @@ class FitOptions:
     time_limit: float | None = None
 
 
+class FittedState:
+    """What `fit` leaves on a detector; no dataclass, so none of it is a hyper-parameter."""
+
+    calibration_: Calibration
+    offset_: float
+    planned_batch_size_: int
+    planned_epochs_: int
+    scorer_: Scorer
+    seed_: int
+    threshold_: thresholds.Cut
+    training_: dict[str, Any]
+    training_scores_: Floats
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class Detector(TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
+class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
     """What every method offers.
 
     Attributes (after `fit`)
@@ -94,7 +108,7 @@ class Detector(TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
     )  # fmt: skip
     threshold: str | None = param(
         None, "Rule for the cut, e.g. 'conformal:0.01', 'mad:3.5', 'pot:0.001'. None: conformal at 1 %.",
-        kind="any", optional=True, source="Bates et al. 2023",
+        kind="str", source="Bates et al. 2023",
     )  # fmt: skip
     calibration: str = param(
         "auto", "Rows for thresholds and p-values: a tenth held out, five folds (below 5,000 rows), or none.",
@@ -108,10 +122,10 @@ class Detector(TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
         100, "Most values of a text column given one feature each; beyond, the value's rarity is the feature.",
         ge=2, source="keeps KDDCUP99's 66 services",
     )  # fmt: skip
-    id_columns: tuple[str, ...] = param((), "Columns carried to the output and never used.", kind="any", source="-")
-    ignored_columns: tuple[str, ...] = param((), "Columns never used, such as labels.", kind="any", source="-")
+    id_columns: tuple[str, ...] = param((), "Columns carried to the output and never used.", kind="strs", source="-")
+    ignored_columns: tuple[str, ...] = param((), "Columns never used, such as labels.", kind="strs", source="-")
     categorical_columns: tuple[str, ...] = param(
-        (), "Columns of numbers that are names (ports, codes).", kind="any", source="-"
+        (), "Columns of numbers that are names (ports, codes).", kind="strs", source="-"
     )
 
     @abstractmethod
@@ -211,15 +225,15 @@ class Detector(TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
         if early_stopping and self._stops_early() and len(encoded) >= EARLY_STOPPING_FROM:
             kept, out = calibrating.hold_out(len(encoded), 0.1, seed, "early stopping")
             encoded, held = encoded[kept], encoded[out]
-        preprocess = TablePreprocessor.fit(encoded, self.schema_, self.scaling)
+        preprocess = TablePreprocessor.fit(encoded, self.schema_, cast(Scaling, self.scaling))
         with scoped(seed, "build"):
             method = self.build((preprocess.n_features,))
         settings = self._settings(seed, stage, encoded, options, share, early_stopping=held is not None)
         training = train(
             method,
-            preprocess(torch.from_numpy(encoded)),
+            preprocess.transform(encoded),
             settings,
-            held_out=None if held is None else preprocess(torch.from_numpy(held)),
+            held_out=None if held is None else preprocess.transform(held),
             stage=stage,
             on_progress=options.on_progress,
         )
@@ -323,7 +337,7 @@ class Detector(TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
 
     # --- code and reasons -----------------------------------------------------------------------------------------
 
-    @available_if(lambda self: self.has_code)
+    @available_if(lambda self: self.has_code)  # type: ignore[untyped-decorator]
     def transform(self, X: Any) -> Floats:
         """Return the method's code of each row, shape (rows, d), as `get_feature_names_out` names it."""
         check_is_fitted(self)
@@ -335,7 +349,10 @@ class Detector(TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of `transform`'s columns."""
         check_is_fitted(self)
-        return np.asarray(self.scorer_.method.code_names(), dtype=object)
+        method = self.scorer_.method
+        if not isinstance(method, Encodes):
+            raise NotSupported(f"{type(self).__name__} has no code to transform to.")
+        return np.asarray(method.code_names(), dtype=np.object_)
 
     def explain(self, X: Any) -> Explanation:
         """Return how much of each row's score each original column made.
@@ -430,4 +447,6 @@ def _thinned(ordered: Floats) -> Floats:
     """Return at most KEPT_TRAINING_SCORES order statistics, evenly spaced, the ends included."""
     if len(ordered) <= KEPT_TRAINING_SCORES:
         return ordered
-    return ordered[np.linspace(0, len(ordered) - 1, KEPT_TRAINING_SCORES).round().astype(int)]
+    places = np.linspace(0, len(ordered) - 1, KEPT_TRAINING_SCORES).round().astype(np.int64)
+    kept: Floats = ordered[places]
+    return kept

@@ -24,7 +24,7 @@ class Constraint:
     Attributes
     ----------
     kind : str
-        "int", "float", "bool", "str", "ints" (a sequence of positive integers) or "any" (checked elsewhere).
+        "int", "float", "bool", "str", "ints" (a sequence of at most 64 integers) or "strs" (a sequence of strings).
     """
 
     kind: str
@@ -47,7 +47,8 @@ class Constraint:
                 "float": "a number",
                 "bool": "True or False",
                 "str": "a string",
-                "ints": "a sequence of ints",
+                "ints": "a sequence of at most 64 ints",
+                "strs": "a sequence of strings",
             }.get(self.kind, "a value")
             bounds = [("at least", self.ge), ("above", self.gt), ("at most", self.le), ("below", self.lt)]
             words += "".join(f", {word} {bound:g}" for word, bound in bounds if bound is not None)
@@ -69,11 +70,17 @@ class Constraint:
             case "float":
                 return isinstance(value, numbers.Real) and not isinstance(value, bool) and self._in_range(value)
             case "ints":
-                return isinstance(value, (tuple, list)) and all(
-                    isinstance(v, numbers.Integral) and not isinstance(v, bool) and self._in_range(v) for v in value
+                return (
+                    isinstance(value, (tuple, list))
+                    and len(value) <= 64
+                    and all(
+                        isinstance(v, numbers.Integral) and not isinstance(v, bool) and self._in_range(v) for v in value
+                    )
                 )
+            case "strs":
+                return isinstance(value, (tuple, list)) and all(isinstance(v, str) for v in value)
             case _:
-                return True
+                return False
 
     def _in_range(self, value: Any) -> bool:
         number = float(value)
@@ -111,8 +118,7 @@ def param(
         The place in the paper, or the reason for the default.
     """
     if kind is None:
-        kinds = {bool: "bool", int: "int", float: "float", str: "str", tuple: "ints"}
-        kind = kinds.get(type(default), "any")
+        kind = {bool: "bool", int: "int", float: "float", str: "str", tuple: "ints"}[type(default)]
     constraint = Constraint(kind, help, source, ge, gt, le, lt, choices, optional or default is None)
     return dataclasses.field(default=default, metadata={KEY: constraint})
 

@@ -47,7 +47,7 @@ def scoped(seed: int, *names: str | int, device: str | torch.device = "cpu") -> 
     device = torch.device(device)
     indices = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=indices, device_type=device.type if indices else "cuda"):
-        torch.random.default_generator.manual_seed(derive_seed(seed, *names))
+        torch.default_generator.manual_seed(derive_seed(seed, *names))
         if indices:
             torch.cuda.manual_seed(derive_seed(seed, *names))
         yield

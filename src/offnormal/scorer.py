@@ -66,7 +66,7 @@ class Scorer(nn.Module):
         device = self.device
         with torch.inference_mode():
             for start in range(0, rows, BLOCK):
-                part = np.ascontiguousarray(encoded[start : start + BLOCK])
+                part = np.require(encoded[start : start + BLOCK], requirements=["C", "W"])
                 block = torch.from_numpy(part)
                 if len(block) < BLOCK:
                     block = torch.cat([block, block[-1:].expand(BLOCK - len(block), -1)])

@@ -1,8 +1,8 @@
 """The one training loop. It knows torch and a `Method`; it cannot see labels, files of data or thresholds.
 
-For each phase, epoch, batch and update in order: evaluate the losses, clear the gradients, backward into the update's own
-parameters, clip, step, record. Every epoch draws its order and its dropout from a stream named by (seed, phase, epoch), so
-a run that is killed and resumed at an epoch equals the run that was not, bit for bit.
+For each phase, epoch, batch and update in order: evaluate the losses, clear the gradients, backward into the update's
+own parameters, clip, step, record. Every epoch draws its order and its dropout from a stream named by (seed, phase,
+epoch), so a run that is killed and resumed at an epoch equals the run that was not, bit for bit.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ STEPS_BETWEEN_EVALUATIONS = 20
 """Held-out rows are looked at after the first epoch end that is at least this many steps after the last look."""
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
 SECONDS_BETWEEN_REPORTS = 0.1
+
+
+_Seen = dict[tuple[str, str], list[Tensor]]
+"""(update, term) -> its value at each step of an epoch, still on the device."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Progress:
     rows_per_second, eta_seconds : float
         Of this phase; the estimate takes every epoch to come, so early stopping can only shorten it.
     terms : dict
-        Running means of the loss terms in this epoch.
+        Means of the loss terms over the latest twenty steps.
     """
 
     stage: str
@@ -248,8 +252,7 @@ class _Run:
     def _epoch(self, phase: Phase, epoch: int, losses: Mapping[str, Losses]) -> dict[str, Any]:
         """Take one pass over the batches; return its record."""
         started = time.perf_counter()
-        totals: dict[tuple[str, str], Tensor] = {}
-        taken: dict[str, int] = dict.fromkeys((u.name for u in phase.updates), 0)
+        seen: _Seen = {}
         self.batches.epoch = epoch
         done = rows = 0
         with scoped(self.settings.seed, phase.name, epoch, device=self.settings.device):
@@ -258,16 +261,13 @@ class _Run:
                 for update in phase.updates:
                     if number % update.every == 0:
                         own = next(fresh[update.name]) if update.fresh_batch else batch
-                        terms = self._step(update, losses[update.name], own)
-                        taken[update.name] += 1
-                        for name, term in terms.items():
-                            key = (update.name, name)
-                            totals[key] = totals[key] + term.detach() if key in totals else term.detach()
+                        for name, term in self._step(update, losses[update.name], own).items():
+                            seen.setdefault((update.name, name), []).append(term.detach())
                 if phase.after_batch is not None:
                     with torch.no_grad():
                         phase.after_batch(batch)
                 done, rows = number + 1, rows + len(batch.x)
-                self._report(phase, epoch, done, rows, started, totals, taken)
+                self._report(phase, epoch, done, rows, started, seen)
                 if self._time_is_up():
                     self.training.stopped = "time limit"
                     break
@@ -277,7 +277,7 @@ class _Run:
             "epoch": epoch + 1,
             "seconds": seconds,
             "rows_per_second": rows / max(seconds, 1e-9),
-            "terms": self._finite(phase, epoch, totals, taken),
+            "terms": self._means(phase, epoch, seen),
             "held_out": None,
         }
 
@@ -294,7 +294,7 @@ class _Run:
             total = sum(terms.values(), start=torch.zeros((), device=batch.x.device))
         optimizer = self.optimizers[update.name]
         optimizer.zero_grad(set_to_none=True)
-        total.backward(inputs=list(update.params))
+        total.backward(inputs=list(update.params))  # type: ignore[no-untyped-call]
         if update.clip_norm is not None:
             nn.utils.clip_grad_norm_(update.params, update.clip_norm)
         optimizer.step()
@@ -308,17 +308,14 @@ class _Run:
 
     # --- watching -------------------------------------------------------------------------------------------------
 
-    def _finite(
-        self, phase: Phase, epoch: int, totals: Mapping[tuple[str, str], Tensor], taken: Mapping[str, int]
-    ) -> dict[str, float]:
-        """Turn the epoch's sums into means; the only place where numbers leave the device."""
-        means = {}
-        for (update, term), total in totals.items():
-            mean = float(total) / max(taken[update], 1)
-            if not math.isfinite(mean):
-                raise TrainingDiverged(phase.name, update, term, epoch + 1)
-            means[self._term_name(phase, update, term)] = mean
-        return means
+    def _means(self, phase: Phase, epoch: int, seen: _Seen) -> dict[str, float]:
+        """Turn the epoch's terms into means; the only place where numbers leave the device."""
+        values = {key: torch.stack(terms).double().cpu() for key, terms in seen.items()}
+        broken = {key: int((~torch.isfinite(v)).int().argmax()) for key, v in values.items() if not v.isfinite().all()}
+        if broken:
+            (update, term), _ = min(broken.items(), key=lambda item: item[1])
+            raise TrainingDiverged(phase.name, update, term, epoch + 1)
+        return {self._term_name(phase, update, term): float(v.mean()) for (update, term), v in values.items()}
 
     @staticmethod
     def _term_name(phase: Phase, update: str, term: str) -> str:
@@ -371,8 +368,7 @@ class _Run:
         done: int,
         rows: int,
         started: float,
-        totals: Mapping[tuple[str, str], Tensor],
-        taken: Mapping[str, int],
+        seen: _Seen,
     ) -> None:
         now = time.perf_counter()
         if self.on_progress is None or (now - self._reported < SECONDS_BETWEEN_REPORTS and done < len(self.batches)):
@@ -380,10 +376,10 @@ class _Run:
         self._reported = now
         speed = rows / max(now - started, 1e-9)
         left = (phase.epochs - epoch) * self.batches.n_rows - rows
-        means = {self._term_name(phase, u, t): float(v) / max(taken[u], 1) for (u, t), v in totals.items()}
+        latest = {self._term_name(phase, u, t): float(torch.stack(v[-20:]).mean()) for (u, t), v in seen.items()}
         self.on_progress(
             Progress(
-                self.stage, phase.name, epoch + 1, phase.epochs, done, len(self.batches), speed, left / speed, means
+                self.stage, phase.name, epoch + 1, phase.epochs, done, len(self.batches), speed, left / speed, latest
             )
         )
 

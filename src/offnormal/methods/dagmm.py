@@ -1,7 +1,7 @@
 """Deep autoencoding Gaussian mixture model.
 
-Zong, Song, Min, Cheng, Lumezanu, Cho, Chen: Deep Autoencoding Gaussian Mixture Model for Unsupervised Anomaly Detection.
-ICLR 2018. Section and table numbers below are the paper's.
+Zong, Song, Min, Cheng, Lumezanu, Cho, Chen: Deep Autoencoding Gaussian Mixture Model for Unsupervised Anomaly
+Detection. ICLR 2018. Section and table numbers below are the paper's.
 
 A compression network gives each row a short code and two features of its reconstruction error; an estimation network
 gives that vector soft memberships in a Gaussian mixture whose parameters follow from the batch; reconstruction error,
@@ -35,7 +35,11 @@ from offnormal.method import Method, Phase, Update
 from offnormal.networks.mixture import Mixture, Moments, Whitening, batch_energy, energy, whiten
 from offnormal.networks.mlp import funnel, mlp
 from offnormal.networks.reconstruction import reconstruction_features
+from offnormal.networks.residuals import N_TYPICAL, ResidualModel, replacement_falls
 from offnormal.parameters import param
+
+ROWS_FOR_REASONS = 20_000
+"""Training rows whose residuals are looked at for the explanation; more change it in the third digit."""
 
 
 class DAGMMNetwork(Method):
@@ -47,7 +51,7 @@ class DAGMMNetwork(Method):
         h: (b, n) -> (b, code), g: (b, code) -> (b, n).
     estimation : nn.Module
         (b, d) -> (b, k) membership logits.
-    code_dim, n_components : int
+    n_features, code_dim, n_components : int
     energy_weight, covariance_weight : float
         λ₁ and λ₂.
     learning_rate : float
@@ -62,6 +66,7 @@ class DAGMMNetwork(Method):
         decoder: nn.Module,
         estimation: nn.Module,
         *,
+        n_features: int,
         code_dim: int,
         n_components: int,
         energy_weight: float,
@@ -73,6 +78,7 @@ class DAGMMNetwork(Method):
         self.encoder, self.decoder, self.estimation = encoder, decoder, estimation
         self.energy_weight, self.covariance_weight = energy_weight, covariance_weight
         self.learning_rate, self.epochs = learning_rate, epochs
+        self.residuals = ResidualModel(n_features)
         d, k = code_dim + 2, n_components
         self._code_dim = code_dim
         for name, shape in {
@@ -128,11 +134,15 @@ class DAGMMNetwork(Method):
     # --- after training -------------------------------------------------------------------------------------------
 
     def summarize(self, batches: Batches) -> None:
-        """Recompute φ, μ, Σ (equations 4 to 6) over all training rows."""
+        """Recompute φ, μ, Σ (equations 4 to 6) over all training rows; note what residuals look like, for reasons."""
         moments = Moments()
+        sample = []
         for batch in batches:
             _, z = self._compress(batch.x)
             moments.add(z, torch.softmax(self.estimation(z).double(), dim=1))
+            sample.append(_spaced(batch.x, ROWS_FOR_REASONS // len(batches) + 1))
+        rows = torch.cat(sample)
+        self.residuals.fit(rows - self.reconstruct(rows), _spaced(rows, N_TYPICAL))
         mixture = moments.mixture()
         for name, value in {**mixture._asdict(), **_prefixed(whiten(mixture))}.items():
             self.get_buffer(name).copy_(value)
@@ -146,8 +156,30 @@ class DAGMMNetwork(Method):
         return Whitening(*(self.get_buffer(f"whitening_{name}") for name in Whitening._fields))
 
     def score(self, x: Tensor) -> Tensor:
-        """Return the energy E(z) (equation 5), float64, shape (b,). It may be negative: dense regions have low energy."""
+        """Return the energy E(z) (equation 5), float64, shape (b,); negative where the density is above one."""
         return energy(self._compress(x)[1], self._whitening())
+
+    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
+        """Return, per column, how many nats fall if that column alone took its best replacement.
+
+        Two measures are added: the energy (the score itself), and the deviance ½ rᵀ Σ_r⁻¹ r of the residual r = x − x′
+        under the covariance of the training residuals, since the score sees r only through two norms and cannot tell
+        columns apart by itself. The replacement is the one with the greatest summed fall among a handful: the value
+        that suits the other residuals best and five quantiles of training rows (categories: training rows').
+        """
+
+        def measures(rows: Tensor) -> Tensor:
+            residual = rows - self.reconstruct(rows)
+            return torch.stack([self.residuals.deviance(residual), self.score(rows)], dim=1)
+
+        residual = x - self.reconstruct(x)
+        reconstruction, energy_ = replacement_falls(x, measures, self.residuals, residual, groups, n_groups)
+        return {"reconstruction": reconstruction, "energy": energy_}
+
+
+def _spaced(rows: Tensor, count: int) -> Tensor:
+    """Return at most `count` of the rows, evenly spaced."""
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows)), device=rows.device).long()]
 
 
 def _prefixed(whitening: Whitening) -> dict[str, Tensor]:
@@ -198,6 +230,7 @@ class DAGMM(TrainedDetector):
             mlp((n, *hidden, self.latent_dim)),
             mlp((self.latent_dim, *reversed(hidden), n)),
             mlp((self.latent_dim + 2, *self.estimation_sizes, self.n_components), dropout=self.dropout),
+            n_features=n,
             code_dim=self.latent_dim,
             n_components=self.n_components,
             energy_weight=self.energy_weight,

@@ -1,7 +1,7 @@
 """Reconstruction error of principal component analysis.
 
-The classical baseline (Pearson 1901; the residual as a fault statistic: Jackson and Mudholkar, Technometrics 1979, "Q" or
-"SPE"). Keep the q directions of greatest variance; the score is the squared distance of a row to the plane they
+The classical baseline (Pearson 1901; the residual as a fault statistic: Jackson and Mudholkar, Technometrics 1979, "Q"
+or "SPE"). Keep the q directions of greatest variance; the score is the squared distance of a row to the plane they
 span. Closed form: no training phases.
 
 Letters: b rows, n features, q components.
@@ -35,6 +35,9 @@ class PCANetwork(Method):
     """
 
     exportable = True
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
 
     def __init__(self, n_features: int, n_components: int | float) -> None:
         super().__init__()
@@ -97,7 +100,9 @@ class PCANetwork(Method):
         another column (Cauchy–Schwarz): the moved column ranks first (Alcala and Qin, Automatica 2009).
         """
         residual = self._residual(x)
-        projector = torch.eye(len(self.mean), dtype=torch.float64, device=x.device) - self.directions @ self.directions.T
+        projector = (
+            torch.eye(len(self.mean), dtype=torch.float64, device=x.device) - self.directions @ self.directions.T
+        )
         parts = []
         for group in range(n_groups):
             features = (groups == group).nonzero().flatten()

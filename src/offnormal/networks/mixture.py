@@ -74,6 +74,7 @@ def factor(covariance: Tensor) -> Tensor:
         If no factor exists even with 1e-2 on the diagonal (the values are not finite, or absurdly scaled).
     """
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    lower: Tensor
     raised = 0.0
     while True:
         lower, failed = torch.linalg.cholesky_ex(covariance + raised * eye if raised else covariance)
@@ -126,54 +127,60 @@ def energy(z: Tensor, whitening: Whitening) -> Tensor:
 
 
 class _BatchEnergy(torch.autograd.Function):
-    """Energy of each row under the mixture of its own batch, with the gradient written out.
+    """Energy of each row under the mixture of its own batch, with the gradient written out in matrix products.
 
-    With a_ik = log φ_k − ½ (q_ik + d log 2π + log|Σ_k|), q_ik = (z_i−μ_k)ᵀ Σ_k⁻¹ (z_i−μ_k) and w = softmax_k(a), an upstream
-    gradient g_i on E_i gives G_ik = g_i w_ik = −∂L/∂a_ik, and from there, through φ, μ and Σ as functions of z and γ,
-    ∂L/∂μ_k = −Σ_i G_ik Σ_k⁻¹ d_ik,  B_k = ∂L/∂Σ_k = ½ Σ_i G_ik (Σ_k⁻¹ − Σ_k⁻¹ d_ik d_ikᵀ Σ_k⁻¹) − p diag(Σ_jj⁻²),
-    where p is the upstream gradient on the penalty Σ_k Σ_j 1/Σ_k,jj.
+    With a_ik = log φ_k − ½ (q_ik + d log 2π + log|Σ_k|), q_ik = (z_i−μ_k)ᵀ Σ_k⁻¹ (z_i−μ_k) and w = softmax_k(a), an
+    upstream gradient g_i on E_i gives G_ik = g_i w_ik = −∂L/∂a_ik, and from there, through φ, μ and Σ as functions of z and γ,
+    m_k = ∂L/∂μ_k = −Σ_i G_ik Σ_k⁻¹ (z_i−μ_k) and
+    B_k = ∂L/∂Σ_k = ½ Σ_i G_ik (Σ_k⁻¹ − Σ_k⁻¹ (z_i−μ_k)(z_i−μ_k)ᵀ Σ_k⁻¹) − p diag(Σ_jj⁻²),
+    where p is the upstream gradient on the penalty Σ_k Σ_j 1/Σ_k,jj. Rows are centered first: energies do not see a
+    shift.
     """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, gamma: Tensor, floor: float) -> tuple[Tensor, Tensor]:
         b, d = z.shape
         k = gamma.shape[1]
+        z = z - z.mean(0)
+        squares = (z[:, :, None] * z[:, None, :]).view(b, d * d)
         zeroth = gamma.sum(0)
         total = zeroth + TINY
         mean = (gamma.T @ z) / total[:, None]
-        deviation = z[:, None, :] - mean  # (b, k, d)
-        weighted = deviation * gamma[:, :, None]
-        eye = torch.eye(d, dtype=z.dtype, device=z.device)
-        spread = torch.einsum("bki,bkj->kij", weighted, deviation) / total[:, None, None]
-        covariance = spread + floor * eye
-        lower = factor(covariance)
-        precision = torch.cholesky_inverse(lower)
-        half_log_det = lower.diagonal(dim1=1, dim2=2).log().sum(1)
-        pulled = torch.einsum("bki,kij->bkj", deviation, precision)  # Σ⁻¹ (z − μ)
-        distance = (pulled * deviation).sum(2)
-        constant = (zeroth / b).log() - 0.5 * d * math.log(2 * math.pi) - half_log_det
-        joint = constant - 0.5 * distance
-        energy_ = -torch.logsumexp(joint, dim=1)
-        variance = covariance.diagonal(dim1=1, dim2=2)
-        ctx.save_for_backward(gamma, deviation, pulled, precision, spread, total, joint, energy_, variance)
-        return energy_, variance.reciprocal().sum()
+        spread = (gamma.T @ squares / total[:, None]).view(k, d, d) - mean[:, :, None] * mean[:, None, :]
+        covariance = spread + floor * torch.eye(d, dtype=z.dtype, device=z.device)
+        whitening = whiten(Mixture(zeroth / b, mean, covariance))
+        whitened = z @ whitening.matrix - whitening.shift  # (b, k·d): L⁻¹ (z − μ)
+        joint = whitening.constant - 0.5 * whitened.square().view(b, k, d).sum(2)
+        energies = -torch.logsumexp(joint, dim=1)
+        precision_of_axis = covariance.diagonal(dim1=1, dim2=2).reciprocal()
+        ctx.save_for_backward(
+            z, squares, gamma, total, mean, spread, whitening.matrix, whitened, joint, energies, precision_of_axis
+        )
+        return energies, precision_of_axis.sum()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         on_energy, on_penalty = upstream
-        gamma, deviation, pulled, precision, spread, total, joint, energy_, variance = ctx.saved_tensors
-        share = (joint + energy_[:, None]).exp() * on_energy[:, None]  # G (b, k)
-        shared_pull = pulled * share[:, :, None]
+        z, squares, gamma, total, mean, spread, matrix, whitened, joint, energies, precision_of_axis = ctx.saved_tensors
+        b, d = z.shape
+        k = gamma.shape[1]
+        share = (joint + energies[:, None]).exp() * on_energy[:, None]  # G (b, k)
         mass = share.sum(0)
-        on_mean = -shared_pull.sum(0)  # (k, d)
-        on_covariance = 0.5 * (mass[:, None, None] * precision - torch.einsum("bki,bkj->kij", shared_pull, pulled))
-        on_covariance = on_covariance - torch.diag_embed(on_penalty * variance.reciprocal().square())
-        bent = torch.einsum("bki,kij->bkj", deviation, on_covariance)  # B (z − μ)
+        shared = (whitened.view(b, k, d) * share[:, :, None]).view(b, k * d)
+        inverse = matrix.view(d, k, d).permute(1, 2, 0)  # L⁻¹ (k, d, d)
+        on_mean = -torch.bmm(shared.sum(0).view(k, 1, d), inverse).squeeze(1)  # m (k, d)
+        inner = torch.bmm(shared.view(b, k, d).permute(1, 2, 0), whitened.view(b, k, d).transpose(0, 1))
+        eye = torch.eye(d, dtype=z.dtype, device=z.device)
+        on_covariance = 0.5 * inverse.mT @ (mass[:, None, None] * eye - inner) @ inverse
+        on_covariance = on_covariance - torch.diag_embed(on_penalty * precision_of_axis.square())  # B (k, d, d)
         part = gamma / total
-        on_z = shared_pull.sum(1) + part @ on_mean + 2 * (bent * part[:, :, None]).sum(1)
-        trace = (on_covariance * spread).sum((1, 2))
-        on_gamma = ((deviation * (bent + on_mean)).sum(2) - trace - mass) / total
-        return on_z, on_gamma, None
+        bent_mean = (on_covariance @ mean[:, :, None]).squeeze(2)  # B μ
+        on_z = shared @ matrix.T + part @ (on_mean - 2 * bent_mean)
+        on_z = on_z + 2 * (part[:, :, None] * z[:, None, :]).view(b, k * d) @ on_covariance.reshape(k * d, d)
+        # m·(z−μ) + (z−μ)ᵀ B (z−μ) − tr(B Σ) − Σ_i G_ik, opened into powers of z.
+        constant = (bent_mean * mean).sum(1) - (on_mean * mean).sum(1) - (on_covariance * spread).sum((1, 2)) - mass
+        on_gamma = squares @ on_covariance.view(k, d * d).T + z @ (on_mean - 2 * bent_mean).T + constant
+        return on_z, on_gamma / total, None
 
 
 def batch_energy(z: Tensor, gamma: Tensor, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
@@ -194,5 +201,5 @@ def batch_energy(z: Tensor, gamma: Tensor, floor: float = FLOOR) -> tuple[Tensor
     energy : Tensor, float64, shape (b,)
     penalty : Tensor, float64, scalar
     """
-    result: tuple[Tensor, Tensor] = _BatchEnergy.apply(z.double(), gamma.double(), floor)
+    result: tuple[Tensor, Tensor] = _BatchEnergy.apply(z.double(), gamma.double(), floor)  # type: ignore[no-untyped-call]
     return result

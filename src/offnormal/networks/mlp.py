@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -33,7 +34,7 @@ def mlp(
         Maps (b, sizes[0]) to (b, sizes[-1]).
     """
     layers: list[nn.Module] = []
-    for position, (wide, out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for position, (wide, out) in enumerate(pairwise(sizes)):
         linear = nn.Linear(wide, out)
         nn.init.xavier_uniform_(linear.weight, gain=gain)
         nn.init.zeros_(linear.bias)

@@ -1,0 +1,119 @@
+"""What residuals usually look like, and which column's replacement would make a row usual again.
+
+Letters: b rows, n features, c columns (groups of features).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+FULL_UP_TO = 1024
+"""Features up to which the residuals' full covariance is kept; beyond, their variances."""
+N_TYPICAL = 64
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+Measure = Callable[[Tensor], Tensor]
+
+
+class ResidualModel(nn.Module):
+    """Mean and precision of the training residuals, and a few typical training rows, as buffers.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    mean: Tensor
+    precision: Tensor
+    typical: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        wide = n_features > FULL_UP_TO
+        self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
+        self.register_buffer("precision", torch.zeros(n_features, 1 if wide else n_features, dtype=torch.float64))
+        self.register_buffer("typical", torch.zeros(N_TYPICAL, n_features))
+
+    def fit(self, residuals: Tensor, typical: Tensor) -> None:
+        """Take the residuals of training rows (b, n) and some of the rows themselves (m, n).
+
+        A thousandth of the mean variance is added to every variance, so that features the network rebuilds
+        perfectly do not outweigh all others.
+        """
+        residuals = residuals.double()
+        self.mean.copy_(residuals.mean(0))
+        centered = residuals - self.mean
+        if self.precision.shape[1] == 1:
+            variance = centered.square().mean(0)
+            self.precision.copy_((variance + 1e-3 * variance.mean() + 1e-12).reciprocal()[:, None])
+        else:
+            covariance = centered.T @ centered / len(centered)
+            floor = 1e-3 * covariance.diagonal().mean() + 1e-12
+            self.precision.copy_(torch.linalg.inv(covariance + floor * torch.eye(len(covariance)).to(covariance)))
+        repeats = -(-N_TYPICAL // len(typical))
+        self.typical.copy_(typical.repeat(repeats, 1)[:N_TYPICAL])
+
+    def _pulled(self, residual: Tensor) -> Tensor:
+        centered = residual.double() - self.mean
+        return centered * self.precision[:, 0] if self.precision.shape[1] == 1 else centered @ self.precision
+
+    def deviance(self, residual: Tensor) -> Tensor:
+        """Return ½ rᵀ Σ⁻¹ r, r the residual about its training mean: nats of unusualness, shape (b,)."""
+        return 0.5 * (self._pulled(residual) * (residual.double() - self.mean)).sum(1)
+
+    def best_values(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Return, for each feature alone, the value of least deviance for a fixed reconstruction, shape (b, n)."""
+        own = self.precision[:, 0] if self.precision.shape[1] == 1 else self.precision.diagonal()
+        return (x.double() - self._pulled(residual) / own).to(x.dtype)
+
+    def replacements(self, x: Tensor, residual: Tensor, features: Tensor) -> list[Tensor]:
+        """Return candidate values of one column's `features` (f,), each (b, f).
+
+        A number: its best value, and five quantiles of the typical rows. A group of one-hot features: what the first
+        typical rows have there.
+        """
+        own = self.typical[:, features]
+        if len(features) > 1:
+            return [row.expand(len(x), -1) for row in own[: len(QUANTILES)]]
+        levels = torch.tensor(QUANTILES, dtype=own.dtype, device=own.device)
+        quantiles = torch.quantile(own, levels, dim=0)
+        return [self.best_values(x, residual)[:, features], *(value.expand(len(x), -1) for value in quantiles)]
+
+
+def replacement_falls(
+    x: Tensor, measures: Measure, model: ResidualModel, residual: Tensor, groups: Tensor, n_groups: int
+) -> Tensor:
+    """Return how far each measure falls when one column alone takes its best replacement.
+
+    Parameters
+    ----------
+    x : Tensor, shape (b, n)
+    measures : callable
+        (b, n) -> (b, m): m measures of unusualness in the same unit.
+    model : ResidualModel
+        Offers the replacements.
+    residual : Tensor, shape (b, n)
+    groups : Tensor of int64, shape (n,)
+        Feature -> column.
+    n_groups : int
+
+    Returns
+    -------
+    Tensor, shape (m, b, n_groups)
+        The falls at the replacement whose summed fall is greatest; zero where none lowers the sum.
+    """
+    before = measures(x)
+    falls = torch.zeros(before.shape[1], len(x), n_groups, dtype=before.dtype, device=x.device)
+    for group in range(n_groups):
+        features = (groups == group).nonzero().flatten()
+        best = falls[:, :, group]
+        for values in model.replacements(x, residual, features):
+            changed = x.clone()
+            changed[:, features] = values.to(x.dtype)
+            fall = (before - measures(changed)).T
+            best = torch.where(fall.sum(0) > best.sum(0), fall, best)
+        falls[:, :, group] = best
+    return falls

@@ -1,0 +1,247 @@
+"""The loop against hand-written loops, and its promises: isolation, resumption, early stopping, divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from offnormal.batches import Batch, Batches
+from offnormal.errors import ModelFileError, TrainingDiverged
+from offnormal.method import Method, Phase, Update
+from offnormal.random import derive_seed, scoped
+from offnormal.trainer import Progress, Settings, train
+
+ROWS = torch.randn(100, 3, generator=torch.Generator().manual_seed(5))
+ADAM = partial(torch.optim.Adam, lr=0.01)
+
+
+class TwoNets(Method):
+    """Two linear maps with losses that see both, so that a gradient could leak from one update into the other."""
+
+    def __init__(self, epochs: int = 3, **options: Any) -> None:
+        super().__init__()
+        with scoped(0, "two nets"):
+            self.first, self.second = nn.Linear(3, 2), nn.Linear(2, 3)
+            self.dropout = nn.Dropout(0.3)
+        self.epochs, self.options = epochs, options
+        self.register_buffer("total", torch.zeros(3))
+        self.seen: list[tuple[str, list[int]]] = []
+
+    def _losses(self, name: str, sign: float, batch: Batch) -> Mapping[str, Tensor]:
+        self.seen.append((name, batch.indices.tolist()))
+        rebuilt = self.second(self.dropout(self.first(batch.x)))
+        return {"error": sign * (rebuilt - batch.x).square().mean(), "size": 0.01 * rebuilt.square().mean()}
+
+    def phases(self) -> Sequence[Phase]:
+        updates = (
+            Update("first", partial(self._losses, "first", 1.0), tuple(self.first.parameters()), ADAM),
+            Update(
+                "second", partial(self._losses, "second", 1.0), tuple(self.second.parameters()), ADAM, **self.options
+            ),
+        )
+        return (Phase("alternating", updates, self.epochs),)
+
+    def summarize(self, batches: Batches) -> None:
+        self.total.copy_(sum(batch.x.sum(0) for batch in batches))
+
+    def score(self, x: Tensor) -> Tensor:
+        return (self.second(self.first(x)) - x).square().sum(1)
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(**{"batch_size": 32, "seed": 7, **changes})
+
+
+def weights(method: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in method.state_dict().items()}
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_alternating_training_equals_a_hand_written_loop_bit_for_bit() -> None:
+    method = TwoNets(epochs=2)
+    train(method, ROWS, settings())
+    by_hand = TwoNets(epochs=2)
+    optimizers = [ADAM(by_hand.first.parameters()), ADAM(by_hand.second.parameters())]
+    nets = [by_hand.first, by_hand.second]
+    by_hand.train()
+    for epoch in range(2):
+        order = Batches(ROWS, 32, seed=derive_seed(7, "batches"))
+        order.epoch = epoch
+        with scoped(7, "alternating", epoch):
+            for batch in order:
+                for net, optimizer in zip(nets, optimizers, strict=True):
+                    by_hand.zero_grad()
+                    sum(by_hand._losses("", 1.0, batch).values()).backward()
+                    optimizer.step()
+                    assert net is not None
+    for name, tensor in by_hand.named_parameters():
+        assert torch.equal(tensor, method.get_parameter(name)), name
+
+
+def test_an_update_moves_its_own_parameters_and_leaves_the_others_without_gradient() -> None:
+    class OnlyFirst(TwoNets):
+        def phases(self) -> Sequence[Phase]:
+            (phase,) = super().phases()
+            return (Phase("one", phase.updates[:1], 1),)
+
+    method = OnlyFirst()
+    before = weights(method)
+    train(method, ROWS, settings())
+    assert not torch.equal(method.first.weight, before["first.weight"])
+    assert torch.equal(method.second.weight, before["second.weight"])
+    assert method.second.weight.grad is None
+
+
+def test_every_and_fresh_batches() -> None:
+    method = TwoNets(epochs=1, every=2, fresh_batch=True)
+    train(method, ROWS, settings(batch_size=25))
+    first = [rows for name, rows in method.seen if name == "first"]
+    second = [rows for name, rows in method.seen if name == "second"]
+    assert len(first) == 4
+    assert len(second) == 2
+    assert first[0] != second[0], "a fresh batch is another draw"
+
+
+def test_summarize_sees_every_row_once_and_the_history_names_every_term() -> None:
+    method = TwoNets(epochs=2)
+    training = train(method, ROWS, settings())
+    torch.testing.assert_close(method.total, ROWS.sum(0))
+    assert [record["epoch"] for record in training.history] == [1, 2]
+    assert set(training.history[0]["terms"]) == {"first/error", "first/size", "second/error", "second/size"}
+    assert training.steps == 2 * 2 * 3
+    assert not method.training
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(100, [32, 32, 36]), (112, [32, 32, 32, 16]), (5, [5]), (32, [32])])
+def test_the_last_batch_is_kept_if_half_full_and_merged_otherwise(rows: int, sizes: list[int]) -> None:
+    batches = Batches(torch.arange(rows).float()[:, None], 32, seed=1)
+    served = list(batches)
+    assert [len(batch.x) for batch in served] == sizes
+    assert len(batches) == len(sizes)
+    assert sorted(torch.cat([batch.indices for batch in served]).tolist()) == list(range(rows))
+    assert torch.equal(served[0].x[:, 0].long(), served[0].indices)
+
+
+def test_training_leaves_the_callers_random_state_alone() -> None:
+    torch.random.default_generator.manual_seed(1)
+    before = torch.random.get_rng_state()
+    train(TwoNets(), ROWS, settings())
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+class InterruptedRunError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("patience", [None, 50])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, patience: int | None, monkeypatch: Any) -> None:
+    monkeypatch.setattr("offnormal.trainer.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    held_out = ROWS[:20]
+    whole = TwoNets(epochs=40)
+    expected = train(whole, ROWS, settings(patience=patience), held_out=held_out)
+    path = tmp_path / "final.checkpoint"
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 25:
+            raise InterruptedRunError
+
+    monkeypatch.setattr("offnormal.trainer.SECONDS_BETWEEN_REPORTS", 0.0)
+    keep = settings(patience=patience, checkpoint=path, resume=True, fingerprint="x")
+    with pytest.raises(InterruptedRunError):
+        train(TwoNets(epochs=40), ROWS, keep, held_out=held_out, on_progress=stop)
+    resumed = TwoNets(epochs=40)
+    got = train(resumed, ROWS, keep, held_out=held_out)
+    assert same(weights(whole), weights(resumed))
+    assert [r["terms"] for r in got.history] == [r["terms"] for r in expected.history]
+    assert got.best_epoch == expected.best_epoch
+    again = TwoNets(epochs=40)
+    train(again, ROWS, keep, held_out=held_out)
+    assert same(weights(whole), weights(again)), "a finished checkpoint is the result"
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "final.checkpoint"
+    train(TwoNets(), ROWS, settings(checkpoint=path, fingerprint="x"))
+    with pytest.raises(ModelFileError, match="other data or other parameters"):
+        train(TwoNets(), ROWS, settings(checkpoint=path, fingerprint="y", resume=True))
+
+
+class Drifting(Method):
+    """A loss whose held-out value falls until the parameter passes 1, then rises."""
+
+    def __init__(self, epochs: int = 60) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(()))
+        self.epochs = epochs
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        if self.training:
+            return {"pull": -self.place + 0 * batch.x.sum()}
+        return {"distance": (self.place - 1).square()}
+
+    def phases(self) -> Sequence[Phase]:
+        sgd = partial(torch.optim.SGD, lr=0.1)
+        return (Phase("drift", (Update("drift", self.losses, (self.place,), sgd),), self.epochs),)
+
+    def score(self, x: Tensor) -> Tensor:
+        return x.sum(1)
+
+
+def test_early_stopping_keeps_a_copy_of_the_best_weights() -> None:
+    method = Drifting()
+    training = train(method, ROWS[:20], settings(batch_size=1, patience=3), held_out=ROWS[:2])
+    assert training.stopped == "early stopping"
+    assert len(training.history) < 60
+    best = min(training.history, key=lambda record: record["held_out"]["distance"])
+    assert training.best_epoch == {"drift": best["epoch"]}
+    assert (method.place.item() - 1) ** 2 == pytest.approx(best["held_out"]["distance"], abs=1e-12)
+
+
+def test_a_time_limit_ends_training_where_it_is() -> None:
+    training = train(TwoNets(epochs=10**6), ROWS, settings(time_limit=0.2))
+    assert training.stopped == "time limit"
+    assert 0 < len(training.history) < 10**6
+
+
+def test_divergence_names_the_place() -> None:
+    class Diverging(TwoNets):
+        def _losses(self, name: str, sign: float, batch: Batch) -> Mapping[str, Tensor]:
+            terms = dict(super()._losses(name, sign, batch))
+            if name == "second" and len(self.seen) > 8:
+                terms["size"] = terms["size"] * float("nan")
+            return terms
+
+    with pytest.raises(TrainingDiverged, match=r"'size'.*'second'.*'alternating'.*epoch 2") as caught:
+        train(Diverging(), ROWS, settings())
+    error = caught.value
+    assert (error.phase, error.update, error.term, error.epoch) == ("alternating", "second", "size", 2)
+
+
+def test_bfloat16_autocast_trains(monkeypatch: Any) -> None:
+    method = TwoNets(epochs=20)
+    seen = []
+    method.first.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    training = train(method, ROWS, settings(precision="bfloat16"))
+    assert torch.bfloat16 in seen
+    assert training.history[-1]["terms"]["first/error"] < training.history[0]["terms"]["first/error"]
+    assert method.first.weight.dtype == torch.float32
+
+
+def test_progress_counts_rows_and_epochs() -> None:
+    seen: list[Progress] = []
+    train(TwoNets(epochs=2), ROWS, settings(), on_progress=seen.append)
+    last = seen[-1]
+    assert (last.stage, last.phase, last.epoch, last.epochs, last.batch, last.batches) == (
+        "final", "alternating", 2, 2, 3, 3,
+    )  # fmt: skip
+    assert last.rows_per_second > 0
+    assert last.eta_seconds == pytest.approx(0, abs=1e-6)
