@@ -1,0 +1,105 @@
+"""One self-contained HTML page about a model and the rows it scored; it works offline and loads nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from offnormal.errors import EnvironmentFailure, InvalidParameter
+from offnormal.report.evidence import FittedDetector, gather
+from offnormal.report.page import page
+from offnormal.report.words import LANGUAGES, Words
+
+__all__ = ["LANGUAGES", "render"]
+
+
+def render(
+    detector: FittedDetector,
+    table: Any,
+    destination: str | Path,
+    *,
+    lang: str = "en",
+    labels: Any = None,
+    title: str | None = None,
+    top: int = 20,
+) -> None:
+    """Score `table` and write the report.
+
+    Parameters
+    ----------
+    detector : fitted Detector
+    table : array, frame or pyarrow.Table, shape (rows, columns)
+        The rows to report on. Columns the model does not know are left out and named in the report.
+    destination : path
+        The HTML file; an existing one is replaced when the new one is complete. "-" is standard output.
+    lang : {"en", "ko"}
+    labels : array of 0 and 1, shape (rows,), optional
+        1 = anomaly. They make the block "Evaluation with labels" and nothing else.
+    title : str, optional
+        Replaces "Anomaly report".
+    top : int
+        How many of the most anomalous rows to list, at least 1.
+
+    Raises
+    ------
+    DataError, SchemaMismatch
+        If the rows do not fit the model or the labels do not fit the rows.
+    InvalidParameter, UnknownName
+        If `top` or `lang` is not possible.
+    EnvironmentFailure
+        If the file cannot be written.
+    """
+    if top < 1:
+        raise InvalidParameter(f"top must be an int, at least 1; got {top!r}. It is the number of rows to list.")
+    words = Words(lang)
+    evidence = gather(detector, table, labels=labels, top=top)
+    _write(_template().render(page(detector, evidence, words, title)), destination)
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("offnormal", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    return environment.get_template("template.html.j2")
+
+
+def _printable(value: Any) -> Any:
+    """Replace what no HTML file may hold: control characters and lone surrogates."""
+    if type(value) is not str:
+        return value
+    return "".join(
+        c if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f" and not "\ud800" <= c <= "\udfff") else "\ufffd"
+        for c in value
+    )
+
+
+def _write(html: str, destination: str | Path) -> None:
+    content = html.encode("utf-8", errors="replace")
+    if str(destination) == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    target = Path(os.path.realpath(destination))
+    if not target.parent.is_dir():
+        raise InvalidParameter(f"There is no folder '{target.parent}' for the report; create it or name another.")
+    if target.is_dir():
+        raise InvalidParameter(f"'{destination}' is a folder; name an HTML file.")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EnvironmentFailure(f"'{destination}' could not be written: {reason}. Nothing was left behind.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

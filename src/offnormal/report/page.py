@@ -1,0 +1,151 @@
+"""Evidence and words become what the template shows; no numbers are made here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from offnormal import thresholds
+from offnormal.report import card, charts, curves, reasons
+from offnormal.report.evaluation import Measure
+from offnormal.report.evidence import DRAWN_FLAGGED, DRAWN_REST, Evidence, FittedDetector
+from offnormal.report.numerals import measure, number, percent
+from offnormal.report.words import Words
+
+_WIDE, _NARROW = 880, 360
+_STANDARD_ERRORS = 3.0  # more flags than expected by this many: more than chance
+
+
+def page(detector: FittedDetector, evidence: Evidence, words: Words, title: str | None) -> dict[str, Any]:
+    """Return the template's context."""
+    method = type(detector).__name__
+    return {
+        "t": words,
+        "title": title or words("page.title"),
+        "subtitle": words("page.of", method=method, rows=words.count("row", evidence.n_rows)),
+        "made": words(
+            "page.made", version=card.version_of("offnormal"), date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        ),
+        "method": method,
+        "verdict": verdict(detector, evidence, words),
+        "scores": scores(detector, evidence, words),
+        "listed": reasons.listed(detector, evidence.listed, words, method),
+        "drivers": reasons.drivers(evidence.drivers, evidence.n_flagged, words),
+        "code": code(evidence, words),
+        "training": curves.training(detector, words, method),
+        "evaluation": evaluation(evidence, words),
+        "data": card.data(detector, evidence, words),
+        "model": card.model(detector, words, method),
+    }
+
+
+def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[str, Any]:
+    """Say what came out, what was to be expected, and what the threshold promises."""
+    cut, n, flagged, expected = detector.threshold_, evidence.n_rows, evidence.n_flagged, evidence.expected
+    rows = words.count("row", n)
+    sayings = {"flagged": flagged, "expected": number(round(expected, 1)) if np.isfinite(expected) else "–"}
+    meaning = None
+    if flagged > n / 2:
+        meaning = words("verdict.most")
+    elif flagged and np.isfinite(expected):
+        above = expected / n * detector.calibration_.n
+        # Two sources of chance: which rows came, and how few calibration rows the expected count rests on.
+        chance = (max(expected, 1.0) + expected**2 / max(above, 1.0)) ** 0.5
+        many = flagged > expected + _STANDARD_ERRORS * chance
+        meaning = words("verdict.many" if many else "verdict.few", **sayings)
+    return {
+        "alarm": bool(flagged),
+        "headline": words("verdict.some", rows=rows, flagged=flagged, share=percent(flagged / n))
+        if flagged
+        else words("verdict.none", rows=rows),
+        "rule": words("verdict.rule", cut=number(cut.value), rule=cut.rule),
+        "meaning": meaning,
+        "promise": thresholds.promise(cut, words.lang, whole=False, folds=detector.calibration_.kind == "folds"),
+        "tiles": [
+            (words("tile.flagged"), f"{flagged:,}"),
+            (words("tile.expected"), sayings["expected"]),
+            (words("tile.threshold"), number(cut.value)),
+            (words("tile.highest"), number(float(evidence.listed.scores[0]))),
+        ],
+    }
+
+
+def scores(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[str, Any]:
+    """Draw the histogram in two widths, with its notes and a table of quantiles."""
+    data, calibration = evidence.histogram, detector.calibration_
+    notes = []
+    if data.axis.scale == "compressed":
+        notes.append(words("scores.compressed"))
+    if charts.count_axis(data).scale == "log":
+        notes.append(words("scores.log"))
+    if not np.isfinite(data.cut):
+        notes.append(words("scores.cut_outside"))
+    lead = {"folds": "scores.lead_folds", "holdout": "scores.lead"}.get(calibration.kind, "scores.lead_none")
+    return {
+        "lead": words(lead, n=calibration.n),
+        "calibrated": bool(calibration.n),
+        "wide": charts.histogram(data, words, width=_WIDE),
+        "narrow": charts.histogram(data, words, width=_NARROW),
+        "notes": notes,
+        "quantiles": [
+            (words(f"quantile.{group}"), [number(float(v)) for v in values])
+            for group, values in evidence.quantiles.items()
+            if np.isfinite(values).any()
+        ],
+    }
+
+
+def code(evidence: Evidence, words: Words) -> dict[str, Any] | None:
+    """Draw the planes of the code, or None for a method without one."""
+    if not evidence.clouds:
+        return None
+    shown = len(evidence.clouds[0].rows)
+    notes = [
+        words("code.all", shown=shown)
+        if shown == evidence.n_rows
+        else words("code.sampled", shown=shown, all=evidence.n_rows, limit_rest=DRAWN_REST, limit_flagged=DRAWN_FLAGGED)
+    ]
+    axes = {cloud.x_name for cloud in evidence.clouds} | {cloud.y_name for cloud in evidence.clouds}
+    if 1 < len(axes) < evidence.n_code_axes:
+        notes.append(words("code.axes", shown=len(axes), all=evidence.n_code_axes))
+    named = [
+        replace(
+            cloud,
+            x_name=words.known(f"axis.{cloud.x_name}", cloud.x_name),
+            y_name=words.known(f"axis.{cloud.y_name}", cloud.y_name),
+        )
+        for cloud in evidence.clouds
+    ]
+    return {"notes": notes, "panels": [charts.scatter(cloud, words) for cloud in named]}
+
+
+def evaluation(evidence: Evidence, words: Words) -> dict[str, Any] | None:
+    """Put the measures into words, or None without labels."""
+    found = evidence.evaluation
+    if found is None:
+        return None
+    share = percent(found.anomalies / evidence.n_rows)
+    rows = words.count("row", evidence.n_rows)
+    return {
+        "lead": words("evaluation.lead", anomalies=found.anomalies, rows=rows, share=share),
+        "lines": [
+            (
+                words(f"evaluation.{m.name}"),
+                measure(m.value),
+                _interval(m, words),
+                words(f"evaluation.{m.name}_means", share=measure(found.anomalies / evidence.n_rows)),
+            )
+            for m in found.measures
+        ],
+        "intervals": found.resampled,
+        "note": None if found.resampled or not found.measures else words("evaluation.no_interval", rows=rows),
+    }
+
+
+def _interval(found: Measure, words: Words) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return words("data.range", low=measure(found.low), high=measure(found.high))
