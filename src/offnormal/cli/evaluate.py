@@ -1,0 +1,115 @@
+"""`offnormal evaluate`: how well a model ranks and cuts, on data whose labels are known."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from offnormal.cli import reading
+from offnormal.cli.console import answers, print_json, say, warnings_as_lines
+from offnormal.cli.options import (
+    AnomalyOption,
+    DataArgument,
+    DataFormatOption,
+    EncodingOption,
+    JsonOption,
+    ModelArgument,
+    NamesOption,
+    NormalOption,
+    QuietOption,
+)
+from offnormal.cli.progress import working
+
+
+def evaluate(
+    model: ModelArgument,
+    data: DataArgument,
+    label: Annotated[
+        str, typer.Option("--label", metavar="COLUMN", help="The column that holds the labels.", show_default=False)
+    ],
+    anomaly: AnomalyOption = None,
+    normal: NormalOption = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--bootstrap",
+            metavar="N",
+            min=0,
+            help="Bootstrap draws for the 95 % intervals; 0: none. Default: 1,000, fewer for many rows.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    names: NamesOption = None,
+    data_format: DataFormatOption = None,
+    encoding: EncodingOption = "utf-8",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure MODEL on labeled DATA: AUROC, average precision, and precision, recall and F1 at each threshold rule.
+
+    The labels are used for nothing else. The best F1 is an oracle: it takes the cut that only the labels can tell.
+    """
+    with warnings_as_lines(quiet):
+        from offnormal.cli import labels, measuring
+
+        with working(f"Loading {model}", quiet):
+            detector = reading.model(model, data)
+        with working(f"Reading {data}", quiet):
+            table = reading.rows(
+                data, detector, names=names, data_format=data_format, encoding=encoding, text_columns=[label]
+            )
+        y, counted = labels.of_table(table, label, anomaly or [], normal or [])
+        with working(f"Scoring {table.num_rows:,} rows", quiet):
+            scores = detector.anomaly_score(table)[counted]
+        y = y[counted]
+        with working("Measuring", quiet):
+            record = measuring.measured(detector, y, scores, draws, seed)
+    left_out = int((~counted).sum())
+    record = {"model": model, "data": data, "rows": len(y), "anomalies": int(y.sum()), "left_out": left_out} | record
+    if as_json:
+        print_json(record)
+    else:
+        _tell(record)
+
+
+def _tell(record: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    console = answers()
+    share = record["anomalies"] / record["rows"]
+    left_out = f"; {record['left_out']:,} rows without a label that counts left out" if record["left_out"] else ""
+    say(console, f"{record['rows']:,} rows, {record['anomalies']:,} of them anomalies ({share:.2%}){left_out}")
+    ranking = Table("ranking", "value", "95 % interval")
+    for name, words in (
+        ("auroc", "AUROC"),
+        ("average_precision", "average precision"),
+        ("best_f1", "best F1 (oracle: the cut is taken from the labels)"),
+    ):
+        ranking.add_row(words, *_figure(record[name]))
+    console.print(ranking)
+    cuts = Table("rule", "cut", "flagged", "precision", "recall", "F1", "95 % interval of F1")
+    for row in record["rules"]:
+        if row["value"] is None:
+            cuts.add_row(row["rule"], "refused", *[""] * 5)
+            continue
+        measures = (_figure(row[name])[0] for name in ("precision", "recall"))
+        cuts.add_row(
+            row["rule"] + (" (the model's)" if row["current"] else ""),
+            f"{row['value']:.5g}",
+            f"{row['flagged']:,}",
+            *measures,
+            *_figure(row["f1"]),
+        )
+    console.print(cuts)
+    for row in record["rules"]:
+        if row["value"] is None:
+            say(console, f"{row['rule']}: {row['refused']}")
+
+
+def _figure(estimate: dict[str, float | None]) -> tuple[str, str]:
+    value = f"{estimate['value']:.4f}"
+    if estimate["low"] is None:
+        return value, ""
+    return value, f"{estimate['low']:.4f} to {estimate['high']:.4f}"

@@ -1,0 +1,82 @@
+"""Arguments and options that several commands share, declared once."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from offnormal.errors import InvalidParameter
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model file that [bold]offnormal fit[/] wrote.", show_default=False)
+]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A CSV, TSV (gzip too) or Parquet file; [bold]-[/] reads CSV from standard input.",
+        show_default=False,
+    ),
+]
+NamesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--names",
+        metavar="A,B,C",
+        help="The data has no header row; these are the column names: a,b,c, or a text file that holds them.",
+        show_default=False,
+    ),
+]
+DataFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data-format",
+        metavar="FORMAT",
+        help="csv, tsv or parquet, where the ending of DATA does not say it.",
+        show_default=False,
+    ),
+]
+EncodingOption = Annotated[
+    str, typer.Option("--encoding", metavar="NAME", help="Of a text file, e.g. utf-8, cp949, latin-1.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings or summary; only errors.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")]
+LabelOption = Annotated[
+    str | None, typer.Option("--label", metavar="COLUMN", help="The column that holds the labels.", show_default=False)
+]
+AnomalyOption = Annotated[
+    list[str] | None,
+    typer.Option("--anomaly", metavar="VALUE", help="A label that means anomaly. Can be repeated.", show_default=False),
+]
+NormalOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--normal",
+        metavar="VALUE",
+        help="A label that means normal; all others are anomalies (with --anomaly: rows with neither are left out). "
+        "Can be repeated.",
+        show_default=False,
+    ),
+]
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def seconds(text: str | None) -> float | None:
+    """Return the seconds that "30s", "10m", "2h", "1h30m" or a bare number stand for; None for None.
+
+    Raises
+    ------
+    InvalidParameter
+        If `text` is no duration above zero.
+    """
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip().lower().replace(" ", ""))
+    hours, minutes, rest = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    total = 3600 * hours + 60 * minutes + rest
+    if not total > 0:
+        raise InvalidParameter(f"--time-limit must be a duration such as 30s, 10m, 2h or 1h30m; got {text!r}.")
+    return total

@@ -1,0 +1,135 @@
+"""What training shows while it runs: a live bar on a terminal, plain lines at intervals elsewhere, nothing if quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from offnormal.cli.console import messages, say, seconds_in_words
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from offnormal.trainer import Progress
+
+REDRAW_SECONDS = 0.1
+LINE_SECONDS = 10.0
+
+
+class TrainingProgress:
+    """The callback `on_progress` of `fit`, as a context manager.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing.
+    live : bool or None
+        A live bar instead of plain lines; None: if standard error is a terminal.
+    line_seconds : float
+        The least time between two plain lines of one stage.
+    clock : callable
+        Returns seconds; only differences count.
+
+    Attributes
+    ----------
+    last : Progress or None
+        The newest report, for a message on where training was interrupted.
+    """
+
+    def __init__(
+        self,
+        quiet: bool,
+        *,
+        live: bool | None = None,
+        line_seconds: float = LINE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.last: Progress | None = None
+        self._quiet = quiet
+        self._live = sys.stderr.isatty() if live is None else live
+        self._pause = REDRAW_SECONDS if self._live else line_seconds
+        self._clock = clock
+        self._shown_at = float("-inf")
+        self._place: tuple[str, str] | None = None
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._live and not self._quiet:
+            self._bar = _bar()
+            self._task = self._bar.add_task("getting ready", total=None, numbers="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Take one report of the trainer."""
+        self.last = progress
+        if self._quiet:
+            return
+        now = self._clock()
+        place = (progress.stage, progress.phase)
+        finished = progress.epoch >= progress.epochs and progress.batch >= progress.batches
+        if place == self._place and not finished and now - self._shown_at < self._pause:
+            return
+        self._place, self._shown_at = place, now
+        if self._bar is not None and self._task is not None:
+            total = max(progress.epochs * progress.batches, 1)
+            done = (max(progress.epoch, 1) - 1) * progress.batches + progress.batch
+            self._bar.update(
+                self._task, description=where(progress), total=total, completed=done, numbers=numbers(progress)
+            )
+        else:
+            say(messages(), f"{where(progress)}: {numbers(progress)}")
+
+
+def where(progress: Progress) -> str:
+    """Return stage, phase and epoch: "fit · joint · epoch 3 of 40"."""
+    words = [word for word in (progress.stage, progress.phase) if word]
+    return " · ".join([*words, f"epoch {progress.epoch} of {progress.epochs}"])
+
+
+def numbers(progress: Progress) -> str:
+    """Return the loss terms, the speed and the time left, in that order."""
+    words = [f"{name} {value:.4g}" for name, value in progress.terms.items()]
+    if progress.rows_per_second > 0:
+        words.append(f"{progress.rows_per_second:,.0f} rows/s")
+    if 0 <= progress.eta_seconds < float("inf"):
+        words.append(f"{seconds_in_words(progress.eta_seconds)} left")
+    return ", ".join(words)
+
+
+@contextmanager
+def working(what: str, quiet: bool) -> Iterator[None]:
+    """Show that something without steps is going on: a spinner on a terminal, one line elsewhere."""
+    if quiet:
+        yield
+    elif sys.stderr.isatty():
+        with messages().status(what):
+            yield
+    else:
+        say(messages(), f"{what} ...")
+        yield
+
+
+def _bar() -> Bar:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        console=messages(),
+        transient=True,
+    )

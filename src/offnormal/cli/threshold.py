@@ -1,0 +1,109 @@
+"""`offnormal threshold`: show a model's cut and what it promises, or change it without training again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from offnormal.cli import reading
+from offnormal.cli.console import answers, cut_record, facts, print_json, promise, say, warnings_as_lines
+from offnormal.cli.options import JsonOption, ModelArgument, QuietOption
+from offnormal.errors import InvalidParameter, OffnormalError
+
+if TYPE_CHECKING:
+    from offnormal.detector import Detector
+
+ALTERNATIVES = ("conformal:0.05", "conformal:0.01", "conformal:0.001", "quantile:0.99", "mad:3.5", "pot:0.001")
+
+
+def threshold(
+    model: ModelArgument,
+    rule: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RULE]",
+            help="The new rule, e.g. conformal:0.01, quantile:0.99, mad:3.5, pot:0.001, contamination:0.05 or "
+            "fixed:12.5; without one the cut is only shown.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="NEW",
+            help="Write the changed model here instead of over MODEL.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the cut of MODEL, what it promises and what other rules would give; or set a new rule."""
+    if output is not None and rule is None:
+        raise InvalidParameter("-o writes a changed model, so a RULE is needed, e.g. conformal:0.01.")
+    target = output or model
+    if rule is not None:
+        reading.refuse_data_as_model(model)
+        reading.expect_writable(target, [reading.MODEL_SUFFIX])
+    with warnings_as_lines(quiet):
+        detector = reading.model(model)
+        if rule is not None:
+            from offnormal import io
+
+            detector.set_threshold(rule)
+            io.save(detector, target)
+    record: dict[str, Any] = {"model": target, "threshold": cut_record(detector)}
+    if rule is None:
+        record["alternatives"] = alternatives(detector)
+    if as_json:
+        print_json(record)
+    elif not quiet or rule is None:
+        _tell(detector, target, rule is not None, record.get("alternatives", []))
+
+
+def alternatives(detector: Detector, rules: tuple[str, ...] = ALTERNATIVES) -> list[dict[str, Any]]:
+    """Return what each rule would give on the model's calibration rows: cut, flagged share, promise; or why not."""
+    from offnormal import thresholds
+
+    scores = detector.calibration_.scores
+    results: list[dict[str, Any]] = []
+    for rule in rules:
+        try:
+            cut = thresholds.parse_rule(rule).cut(scores, detector.training_scores_)
+        except OffnormalError as error:
+            results.append({"rule": rule, "value": None, "flagged_share": None, "promise": None, "refused": str(error)})
+        else:
+            share = float((scores > cut.value).mean())
+            results.append({"rule": cut.rule, "value": cut.value, "flagged_share": share, "promise": cut.promise})
+    return results
+
+
+def _tell(detector: Detector, target: str, changed: bool, others: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console, cut = answers(), detector.threshold_
+    calibration = f"{detector.calibration_.n:,} rows ({detector.calibration_.kind})"
+    shown = {
+        "cut": f"{cut.value:.6g}",
+        "rule": cut.rule,
+        "promise": promise(detector, whole=True),
+        "calibration": calibration,
+    }
+    console.print(facts({"written": target} | shown if changed else shown))
+    if others:
+        table = Table(
+            "rule", "cut", "flags of the calibration rows", "promise", title="Other rules", title_justify="left"
+        )
+        for other in others:
+            if other["value"] is None:
+                table.add_row(other["rule"], "refused", "", Text(other["refused"]))
+            else:
+                table.add_row(
+                    other["rule"], f"{other['value']:.6g}", f"{other['flagged_share']:.2%}", Text(other["promise"])
+                )
+        console.print(table)
+        say(console, f"Change it with: offnormal threshold {target} RULE")

@@ -1,0 +1,156 @@
+"""What `offnormal fit` does between the flags and the summary: choose, select, train, save."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from offnormal.cli import flags, reading
+from offnormal.cli.failures import Interrupted
+from offnormal.cli.progress import TrainingProgress, where
+from offnormal.errors import InvalidParameter, UnsupportedLevel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from offnormal.detector import Detector
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which columns are not, or not only, features."""
+
+    label: str | None = None
+    ignored: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """Return option -> columns."""
+        label = () if self.label is None else (self.label,)
+        return {"--label": label, "--ignore": self.ignored, "--id": self.ids, "--categorical": self.categorical}
+
+    def unused(self) -> set[str]:
+        """Return the columns that the model will not see."""
+        return {*self.named()["--label"], *self.ignored, *self.ids}
+
+    def parameters(self) -> dict[str, tuple[str, ...]]:
+        """Return them as parameters of a detector."""
+        ignored = dict.fromkeys([*self.ignored, *self.named()["--label"]])
+        return {
+            "id_columns": self.ids,
+            "ignored_columns": tuple(name for name in ignored if name not in self.ids),
+            "categorical_columns": self.categorical,
+        }
+
+
+def configured(
+    method: str,
+    preset: str | None,
+    hyper_parameters: Mapping[str, str | bool],
+    given: Mapping[str, Any],
+    threshold: str | None,
+) -> Detector:
+    """Return the untrained detector that the flags describe; every mistake in them shows here, before any work."""
+    from offnormal import registry, thresholds
+    from offnormal.parameters import declared, validate
+
+    if threshold is not None:
+        thresholds.parse_rule(threshold)
+    cls = registry.method_class(method)
+    values = {**flags.values_for(method, declared(cls), hyper_parameters), **given}
+    detector: Detector = cls(**values) if preset is None else cls.from_preset(preset, **values)
+    validate(detector)
+    return detector
+
+
+def rows_and_roles(table: pa.Table, roles: Roles, condition: str | None) -> tuple[pa.Table, Roles]:
+    """Return the training rows, and the roles with every column that picked them kept out of training.
+
+    A column that the condition compares with a value (a label, most often) tells the chosen rows from the others and
+    nothing else: trained on, it would give the label away.
+    """
+    from offnormal.data.tables import select_rows
+
+    for option, columns in roles.named().items():
+        reading.known_columns(table, columns, option)
+    unused = roles.unused()
+    both = sorted(unused & set(roles.categorical))
+    if both:
+        raise InvalidParameter(f"--categorical {both[0]!r} is also kept out of training; drop one of the two options.")
+    if condition is not None:
+        new = [name for name in table.column_names if name not in unused and _compares(condition, name)]
+        table = select_rows(table, condition)
+        if new:
+            shown = ", ".join(map(repr, new))
+            warnings.warn(f"Column {shown} picks the training rows, so it is kept out of training.", stacklevel=2)
+            roles = replace(roles, ignored=(*roles.ignored, *new))
+            unused = roles.unused()
+    if unused >= set(table.column_names):
+        raise InvalidParameter("No column is left to train on: --label, --ignore and --id name them all.")
+    return table, roles
+
+
+def run(
+    detector: Detector, table: pa.Table, output: Path, *, resume: bool, time_limit: float | None, quiet: bool
+) -> None:
+    """Train with a checkpoint beside the output file.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C or SIGTERM, with where the checkpoint is and how to go on.
+    """
+    checkpoint = output.with_name(output.name + ".checkpoint")
+    if resume and not checkpoint.exists():
+        raise InvalidParameter(f"There is no training to resume: {checkpoint} does not exist. Run without --resume.")
+    if not resume and checkpoint.exists():
+        kept = f"{checkpoint} holds an interrupted training, which this run replaces; --resume would go on with it."
+        warnings.warn(kept, stacklevel=2)
+    with TrainingProgress(quiet) as progress:
+        try:
+            detector.fit(table, checkpoint=checkpoint, resume=resume, on_progress=progress, time_limit=time_limit)
+        except KeyboardInterrupt as error:
+            raise Interrupted(_how_to_go_on(progress, checkpoint)) from error
+
+
+def save(detector: Detector, output: str, threshold: str | None) -> UnsupportedLevel | None:
+    """Write the model file, with the wanted cut if the calibration rows support it.
+
+    Returns
+    -------
+    UnsupportedLevel or None
+        Why the wanted cut was refused; the trained model is kept all the same.
+    """
+    from offnormal import io
+
+    refused = None
+    if threshold is not None:
+        try:
+            detector.set_threshold(threshold)
+        except UnsupportedLevel as error:
+            kept = f"The model is kept in {output} with its default cut, {detector.threshold_.rule}."
+            refused = UnsupportedLevel(f"{error} {kept}")
+    io.save(detector, output)
+    return refused
+
+
+def _compares(condition: str, column: str) -> bool:
+    """Return whether a clause of the condition is `column=...` or `column!=...`."""
+    return re.search(rf"(?:^| and )\s*{re.escape(column)}\s*!?=", condition) is not None
+
+
+def _how_to_go_on(progress: TrainingProgress, checkpoint: Path) -> str:
+    place = f"Interrupted in {where(progress.last)}" if progress.last is not None else "Interrupted"
+    if not checkpoint.exists():
+        return f"{place}, before the first checkpoint; run the same command again."
+    command = "the same command and --resume"
+    if sys.argv[1:2] == ["fit"]:
+        command = shlex.join(["offnormal", *sys.argv[1:], *([] if "--resume" in sys.argv else ["--resume"])])
+    return f"{place}. The training so far is in {checkpoint}; go on with: {command}"

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from offnormal import detector as detectors
+from offnormal import io
+from offnormal.errors import EnvironmentFailure
+
+ROLES = ("--id", "number", "--label", "label")
+QUICK = ("--epochs", "2", "--hidden-sizes", "4", "--calibration", "none")
+
+
+def test_a_summary_says_what_was_learned_and_what_to_run_next(run, data, tmp_path):
+    target = tmp_path / "m.offnormal"
+    result = run("fit", data, "-o", target, "-m", "pca", *ROLES)
+    assert result.exit_code == 0, result.output
+    for words in ("400", "3 used", "amount, speed, country", "conformal:0.01", f"offnormal score {target} {data}"):
+        assert words in result.stdout
+    assert "Reading" in result.stderr
+    assert target.exists()
+
+
+def test_labels_and_ids_are_not_columns_of_the_model(model):
+    schema = io.load(model).schema_
+    assert schema.names == ("amount", "speed", "country")
+    assert schema.ids == ("number",)
+    assert schema.ignored == ("label",)
+
+
+def test_train_where_picks_the_training_rows(run, data, tmp_path):
+    arguments = ("fit", data, "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES, "--json", "--quiet")
+    every = json.loads(run(*arguments).stdout)
+    benign = json.loads(run(*arguments, "--train-where", "label=benign").stdout)
+    korean = json.loads(run(*arguments, "--train-where", "label=benign and amount>=100").stdout)
+    assert every["rows"] == 400
+    assert benign["rows"] == 380
+    assert 0 < korean["rows"] < 380
+    assert korean["columns"] == ["amount", "speed", "country"]
+
+
+def test_a_column_that_picks_the_training_rows_is_kept_out_and_said(run, data, tmp_path):
+    result = run(
+        "fit",
+        data,
+        "-o",
+        tmp_path / "m.offnormal",
+        "-m",
+        "pca",
+        "--id",
+        "number",
+        "--train-where",
+        "label=benign",
+        "--json",
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["columns"] == ["amount", "speed", "country"]
+    assert "Column 'label' picks the training rows, so it is kept out" in result.stderr
+
+
+def test_json_is_one_object_and_quiet_says_nothing_else(run, data, tmp_path):
+    result = run("fit", data, "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES, "--json", "--quiet")
+    assert result.stderr == ""
+    record = json.loads(result.stdout)
+    assert record["method"] == "pca"
+    assert record["threshold"]["rule"] == "conformal:0.01"
+    assert record["calibration"] == {"kind": "folds", "rows": 400}
+
+
+def test_quiet_is_silent(run, data, tmp_path):
+    result = run("fit", data, "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_hyper_parameters_are_flags_and_the_seed_names_the_model(run, data, tmp_path):
+    def fitted(name: str, *more: object) -> detectors.Detector:
+        target = tmp_path / f"{name}.offnormal"
+        result = run("fit", data, "-o", target, *ROLES, *QUICK, "--latent-dim", 2, "--no-early-stopping", "-q", *more)
+        assert result.exit_code == 0, result.output
+        return io.load(target)
+
+    first, again, other = fitted("a", "--seed", 1), fitted("b", "--seed", 1), fitted("c", "--seed", 2)
+    parameters = first.get_params()
+    assert parameters["latent_dim"] == 2
+    assert parameters["hidden_sizes"] == (4,)
+    assert parameters["early_stopping"] is False
+    assert parameters["random_state"] == 1
+    assert np.array_equal(first.training_scores_, again.training_scores_)
+    assert not np.array_equal(first.training_scores_, other.training_scores_)
+
+
+def test_progress_shows_phase_epoch_terms_and_speed(run, data, tmp_path):
+    result = run("fit", data, "-o", tmp_path / "m.offnormal", *ROLES, *QUICK)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "epoch 2 of 2" in line]
+    for words in ("joint", "reconstruction", "energy", "rows/s", "left"):
+        assert words in line
+
+
+def test_a_preset_is_a_start_that_flags_override(run, data, tmp_path):
+    target = tmp_path / "m.offnormal"
+    result = run("fit", data, "-o", target, *ROLES, "--preset", "thyroid", "--epochs", 1, "--calibration", "none", "-q")
+    assert result.exit_code == 0, result.output
+    parameters = io.load(target).get_params()
+    assert parameters["scaling"] == "minmax"
+    assert parameters["n_components"] == 2
+    assert parameters["epochs"] == 1
+
+
+def test_threshold_and_contamination(run, data, tmp_path):
+    def rule(*more: object) -> str:
+        result = run("fit", data, "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES, "-q", "--json", *more)
+        return json.loads(result.stdout)["threshold"]["rule"]
+
+    assert rule("--threshold", "mad:4") == "mad:4"
+    assert rule("--contamination", "0.05") == "contamination:0.05"
+
+
+def test_a_cut_that_the_rows_cannot_support_is_refused_but_the_model_is_kept(run, data, tmp_path):
+    target = tmp_path / "m.offnormal"
+    result = run("fit", data, "-o", target, "-m", "pca", *ROLES, "--threshold", "conformal:0.0001", "-q")
+    assert result.exit_code == 2
+    assert "The model is kept" in result.stderr
+    assert io.load(target).threshold_.rule == "conformal:0.01"
+
+
+def test_data_without_header_takes_names(run, headless, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("number\namount\nspeed\ncountry\nlabel\n")
+    for given in ("number,amount,speed,country,label", names):
+        result = run(
+            "fit", headless, "-o", tmp_path / "m.offnormal", "-m", "pca", "--names", given, *ROLES, "-q", "--json"
+        )
+        assert json.loads(result.stdout)["rows"] == 400
+
+
+def test_standard_input(run, data, tmp_path):
+    result = run("fit", "-", "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES, "-q", input=data.read_bytes())
+    assert result.exit_code == 0, result.output
+
+
+def test_the_time_limit_ends_the_training(run, data, tmp_path):
+    arguments = (*ROLES, "--epochs", 100_000, "--calibration", "none", "--no-early-stopping", "-q", "--json")
+    result = run("fit", data, "-o", tmp_path / "m.offnormal", *arguments, "--time-limit", "0.5s")
+    record = json.loads(result.stdout)
+    assert record["stopped"] == "time limit"
+    assert record["epochs"] < 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-m", "dagm"], "Did you mean 'dagmm'?"),
+        (["-m", "pca", "--latent-dim", "2"], "Method 'pca' has no --latent-dim"),
+        (["--latent-dim", "0", "--epochs", "x"], "--epochs must be an int, at least 1, or None; got 'x'"),
+        (["--preset", "kdd"], "Did you mean 'kddcup'"),
+        (["--label", "lable"], "--label: There is no column 'lable'"),
+        (["--ignore", "nothing"], "--ignore: There is no column 'nothing'"),
+        (["--id", "nothing"], "--id: There is no column"),
+        (["--categorical", "nothing"], "--categorical: There is no column"),
+        (["--categorical", "label", "--label", "label"], "--categorical 'label' is also kept out"),
+        (["--train-where", "label"], "cannot be read"),
+        (["--train-where", "label=bening"], "No row meets"),
+        (["--time-limit", "soon"], "--time-limit must be a duration"),
+        (["--threshold", "conform"], "conform"),
+        (["--threshold", "conformal:0.01", "--contamination", "0.1"], "give one of them"),
+        (["--contamination", "0.9"], "contamination must be"),
+        (["--resume"], "There is no training to resume"),
+        (["--names", "a,a"], "more than once"),
+        (["--seed", "-1"], "random_state"),
+        (
+            ["--ignore", "number", "--ignore", "amount", "--ignore", "speed", "--id", "country", "--label", "label"],
+            "No column",
+        ),
+    ],
+)
+def test_mistakes_are_told_before_training(run, data, tmp_path, arguments, said):
+    result = run("fit", data, "-o", tmp_path / "m.offnormal", "-q", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "output", "code", "said"),
+    [
+        ("model", "m.offnormal", 2, "DATA must be a table"),
+        ("data", "m.pkl", 2, "must end in .offnormal"),
+        ("data", "nowhere/m.offnormal", 2, "does not exist"),
+    ],
+)
+def test_wrong_files_are_named(run, request, tmp_path, place, output, code, said):
+    result = run("fit", request.getfixturevalue(place), "-o", tmp_path / output, "-q")
+    assert result.exit_code == code
+    assert said in result.stderr
+
+
+def test_the_output_is_tried_before_the_data_are_read(run, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    result = run("fit", "no-such-data.csv", "-o", tmp_path / "m.offnormal", "-q")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+
+
+def test_an_old_checkpoint_is_said(run, data, tmp_path):
+    (tmp_path / "m.offnormal.checkpoint").mkdir()
+    result = run("fit", data, "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES)
+    assert result.exit_code == 0
+    assert "holds an interrupted training" in result.stderr
+
+
+def test_a_model_that_cannot_be_saved_is_the_environment(run, data, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise EnvironmentFailure("The disk is full.")
+
+    monkeypatch.setattr(io, "save", full)
+    result = run("fit", data, "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES, "-q")
+    assert result.exit_code == 1
+    assert "The disk is full" in result.stderr
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from offnormal import io
+
+
+def test_what_the_model_is(run, model):
+    result = run("info", model)
+    assert result.exit_code == 0, result.output
+    for words in (
+        "pca",
+        "380 rows",
+        "closed form",
+        "amount (numeric)",
+        "country (3 values)",
+        "number",
+        "label",
+        "torch",
+    ):
+        assert words in result.stdout
+
+
+def test_json_is_the_manifest(run, model):
+    record = json.loads(run("info", model, "--json").stdout)
+    assert record == json.loads(json.dumps(io.info(model)))
+
+
+@pytest.mark.parametrize("content", [{"kind": "offnormal model"}, {"training": None}, {"training": {"rows": "x"}}])
+def test_an_altered_manifest_is_no_crash(run, model, monkeypatch, content):
+    monkeypatch.setattr(io, "info", lambda path: content)
+    result = run("info", model)
+    assert result.exit_code == 2
+    assert "altered or damaged" in result.stderr
+
+
+def test_data_instead_of_a_model_is_named(run, data):
+    assert "which is data" in run("info", data).stderr
