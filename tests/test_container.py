@@ -81,7 +81,7 @@ def test_what_was_written_comes_back_with_types_shapes_and_order(model: Path) ->
     assert container.read_manifest(model) == manifest
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tensors=st.dictionaries(
         st.text(st.characters(codec="utf-8"), max_size=8),

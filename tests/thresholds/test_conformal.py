@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -16,6 +16,7 @@ from offnormal.thresholds import benjamini_hochberg, p_values
 scores = st.lists(st.one_of(st.floats(-1e9, 1e9), st.integers(-3, 3).map(float)), min_size=1, max_size=50)
 
 
+@settings(deadline=None, derandomize=True)
 @given(scores, scores)
 def test_p_values_follow_their_definition_fall_with_the_score_and_stay_in_range(
     calibration: list[float], asked: list[float]
@@ -55,6 +56,7 @@ def naive(p: list[Fraction], fdr: Fraction) -> list[bool]:
     return [q <= greatest for q in p]
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.integers(1, 200).flatmap(lambda n: st.lists(st.integers(1, n).map(lambda k: Fraction(k, n)), max_size=40)),
        st.integers(1, 99).map(lambda percent: Fraction(percent, 100)))  # fmt: skip
 def test_benjamini_hochberg_is_exact_on_conformal_p_values(p: list[Fraction], fdr: Fraction) -> None:

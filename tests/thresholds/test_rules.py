@@ -60,6 +60,7 @@ def test_the_conformal_rate_stays_within_its_level_when_scores_are_tied() -> Non
     assert false_alarms <= stats.binom.ppf(0.9999, 2_000, 0.1)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(finite, min_size=1, max_size=60), st.integers(1, 99), st.data())
 def test_a_row_is_beyond_the_conformal_cut_exactly_if_its_p_value_is_within_alpha(
     scores: list[float], percent: int, data: st.DataObject
@@ -139,6 +140,7 @@ def test_a_zero_median_deviation_falls_back_and_says_so(scores: list[float], spr
     assert "equal" in cut.promise
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.integers(-10_000, 10_000), min_size=1, max_size=200, unique=True), st.integers(1, 50))
 def test_contamination_puts_that_share_of_the_training_rows_beyond_the_cut(scores: list[int], percent: int) -> None:
     training = np.asarray(scores, dtype=float)
@@ -218,6 +220,7 @@ every_rule = st.one_of(
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(every_rule)
 def test_the_text_of_a_rule_gives_the_rule_back(rule: thresholds.Rule) -> None:
     assert parse_rule(str(rule)) == rule
@@ -300,7 +303,7 @@ def test_scores_too_large_for_a_cut_are_refused() -> None:
         MedianDeviation(1e5).cut([-1e308, -1e307, 0.0, 1e307, 1e308])
 
 
-@settings(max_examples=50)
+@settings(deadline=None, derandomize=True, max_examples=50)
 @given(st.lists(finite, min_size=2, max_size=100))
 def test_details_are_plain_figures_and_do_not_depend_on_the_order_of_the_scores(scores: list[float]) -> None:
     for rule in (Conformal(0.5), Quantile(0.5), MedianDeviation(), Fixed(0.0), Contamination(0.5)):

@@ -1,0 +1,1 @@
+"""Labels in, numbers out. Imported by reports and the command line only: no label reaches training or thresholds."""
