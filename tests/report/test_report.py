@@ -200,6 +200,23 @@ def test_no_flags_are_said_so(detector: Squares, tmp_path: Path) -> None:
     assert "None of 50 rows flagged" in page_of(detector, calm, tmp_path).text
 
 
+def test_the_kept_epoch_is_marked(tmp_path: Path) -> None:
+    rows = np.random.default_rng(4).normal(size=(100, 3))
+    detector = Squares().fit(rows)
+    detector.training_ |= {"best_epoch": {"joint": 12}, "stopped": "early stopping"}
+    assert "The weights of epoch 12 were kept" in page_of(detector, rows, tmp_path).text
+    detector.training_ |= {"best_epoch": {"joint": 30}}
+    assert "were kept" not in page_of(detector, rows, tmp_path).text.replace("the best weights were kept", "")
+
+
+def test_a_few_flags_too_many_are_no_finding(tmp_path: Path) -> None:
+    # One calibration row in 200 lies above the cut: half a flag is expected among 100 rows, give or take one.
+    detector = Squares(width=1).fit(np.random.default_rng(6).exponential(size=(200, 1)), rule="conformal:0.01")
+    for flagged, verdict in ((3, "not as findings"), (20, "clearly more"), (60, "More than half")):
+        rows = np.where(np.arange(100) < flagged, 50.0, 1.0)[:, None]
+        assert verdict in page_of(detector, rows, tmp_path).text
+
+
 def test_ordinary_rows_are_called_candidates(detector: Squares, tmp_path: Path) -> None:
     assert "not as findings" in page_of(detector, table(400, seed=5), tmp_path).text
 
@@ -346,6 +363,15 @@ def test_colors_have_the_contrast_wcag_asks(scheme: int) -> None:
         assert contrast(colors[front], colors[back]) >= 4.5, (front, back)
     for mark in ("bar-flag", "s1", "s2", "s3", "s4", "dots", "outline"):
         assert contrast(colors[mark], colors["card"]) >= 3, mark
+
+
+def test_axis_labels_stay_inside_their_chart(tmp_path: Path) -> None:
+    rows = np.random.default_rng(5).normal(size=(400_000, 2))
+    page_of(Squares(width=2).fit(rows[:5_000]), rows, tmp_path)
+    source = (tmp_path / "report.html").read_text(encoding="utf-8")
+    labels = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="end">([^<]*)</text>', source)
+    assert any(len(label) >= 6 for _, label in labels)
+    assert all(float(x) >= 6.5 * len(label) for x, label in labels)
 
 
 def test_charts_hold_only_finite_numbers(tmp_path: Path) -> None:

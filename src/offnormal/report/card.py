@@ -9,7 +9,7 @@ from typing import Any
 from offnormal import thresholds
 from offnormal.parameters import declared
 from offnormal.report.evidence import ColumnSummary, Evidence, FittedDetector
-from offnormal.report.numerals import number, percent
+from offnormal.report.numerals import number, percent, tenths
 from offnormal.report.reasons import usual_text
 from offnormal.report.words import Words
 
@@ -60,7 +60,7 @@ def column_line(summary: ColumnSummary, n_rows: int, words: Words) -> dict[str, 
         "missing": percent(summary.missing / n_rows),
         "training": usual_text(column, summary.reference, words),
         "scored": scored_range(summary, n_rows, words),
-        "outside": percent(summary.outside / n_rows) if column.kind == "numeric" else "–",
+        "outside": tenths(summary.outside / n_rows) if column.kind == "numeric" else "–",
         "remarks": " · ".join(remarks),
     }
 

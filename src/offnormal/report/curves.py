@@ -29,13 +29,13 @@ def training(detector: FittedDetector, words: Words, method: str) -> dict[str, A
         any_kept = any_kept or kept is not None
         phases.append((heading, panels(records, kept, words)))
     speeds = [float(record["rows_per_second"]) for record in history]
-    stopped = str(trained["stopped"])
+    stopped = str(trained.get("stopped", ""))
     return {
         "lead": words(
             "training.lead",
             epochs=len(history),
-            steps=int(trained["steps"]),
-            duration=words.duration(float(trained["seconds"])),
+            steps=int(figure(trained, "steps")),
+            duration=words.duration(figure(trained, "seconds")),
             speed=f"{float(np.median(speeds)):,.0f}",
         ),
         "stopped": words("training.stopped", reason=words.known(f"stopped.{stopped}", stopped)),
@@ -66,10 +66,28 @@ def epochs_of(trained: Mapping[str, Any]) -> list[dict[str, Any]]:
             for record in trained["history"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelFileError(
-            "The model's training record is not what offnormal writes, so its curves cannot be drawn. "
-            "Get the model file again, or train again."
-        ) from error
+        raise _altered() from error
+
+
+def figure(trained: Mapping[str, Any], name: str) -> float:
+    """Return one figure of the training record, finite and not negative.
+
+    Raises
+    ------
+    ModelFileError
+        If it is missing or no such number.
+    """
+    value = trained.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e18:
+        raise _altered()
+    return float(value)
+
+
+def _altered() -> ModelFileError:
+    return ModelFileError(
+        "The model's training record is not what offnormal writes, so the report cannot be made. "
+        "Get the model file again, or train again."
+    )
 
 
 def kept_epoch(trained: Mapping[str, Any], phase: str, records: Sequence[Mapping[str, Any]]) -> int | None:

@@ -15,7 +15,7 @@ from offnormal.report.evidence import DRAWN_FLAGGED, DRAWN_REST, Evidence, Fitte
 from offnormal.report.numerals import measure, number, percent
 from offnormal.report.words import Words
 
-_WIDE, _NARROW = 880, 360
+_WIDE, _NARROW = 920, 360
 _STANDARD_ERRORS = 3.0  # more flags than expected by this many: more than chance
 
 
