@@ -429,9 +429,11 @@ def test_no_calibration_rows(tmp_path: Path) -> None:
 def test_an_altered_training_record_is_an_error(tmp_path: Path) -> None:
     rows = np.random.default_rng(2).normal(size=(100, 3))
     detector = Squares().fit(rows)
-    detector.training_["history"] = [{"phase": 3, "terms": "x"}]
-    with pytest.raises(ModelFileError, match="training"):
-        render(detector, rows, tmp_path / "report.html")
+    sound = dict(detector.training_)
+    for altered in ({"history": [{"phase": 3, "terms": "x"}]}, {"rows": "many"}, {"steps": -1}, {"seconds": np.nan}):
+        detector.training_ = sound | altered
+        with pytest.raises(ModelFileError, match="training record"):
+            render(detector, rows, tmp_path / "report.html")
 
 
 def test_many_rows_stay_a_small_page(tmp_path: Path) -> None:

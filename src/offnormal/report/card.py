@@ -8,6 +8,7 @@ from typing import Any
 
 from offnormal import thresholds
 from offnormal.parameters import declared
+from offnormal.report.curves import figure
 from offnormal.report.evidence import ColumnSummary, Evidence, FittedDetector
 from offnormal.report.numerals import number, percent, tenths
 from offnormal.report.reasons import usual_text
@@ -78,11 +79,11 @@ def scored_range(summary: ColumnSummary, n_rows: int, words: Words) -> str:
 def model(detector: FittedDetector, words: Words, method: str) -> dict[str, Any]:
     """Write the model card."""
     trained, calibration, cut = detector.training_, detector.calibration_, detector.threshold_
-    rows = int(trained["rows"])
+    rows = int(figure(trained, "rows"))
     facts = [
         (words("model.method"), f"{method} ({detector.key})"),
         (words("model.rows"), f"{rows:,}"),
-        (words("model.columns"), f"{len(detector.schema_.columns):,} → {int(trained['features']):,}"),
+        (words("model.columns"), f"{len(detector.schema_.columns):,} → {int(figure(trained, 'features')):,}"),
         (words("model.calibration"), words(f"model.calibration_{calibration.kind}", n=calibration.n)),
         (words("model.threshold"), words("model.threshold_value", cut=number(cut.value), rule=cut.rule)),
         (words("model.seed"), str(detector.seed_)),
