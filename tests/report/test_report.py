@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import string
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -27,10 +23,8 @@ from offnormal.errors import DataError, EnvironmentFailure, InvalidParameter, Mo
 from offnormal.explanation import Explanation
 from offnormal.parameters import param
 from offnormal.report import render
-from offnormal.report.axes import Axis
-from offnormal.report.evidence import gather, score_histogram
-from offnormal.report.numerals import number, percent
-from offnormal.report.words import Words, texts
+from offnormal.report.evidence import gather
+from offnormal.report.words import texts
 from offnormal.thresholds import parse_rule
 
 EN, KO = texts("en"), texts("ko")
@@ -341,30 +335,6 @@ def test_page_is_accessible(detector: Squares, tmp_path: Path) -> None:
     assert all(region.get("tabindex") == "0" and region.get("aria-label") for region in regions)
 
 
-def luminance(color: str) -> float:
-    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    low, high = sorted([luminance(one), luminance(other)])
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-def test_colors_have_the_contrast_wcag_asks(scheme: int) -> None:
-    style = resources.files("offnormal.report").joinpath("style.css").read_text(encoding="utf-8")
-    colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", style.split(":root {")[scheme + 1].split("}")[0]))
-    for front, back in [
-        ("ink", "card"), ("ink", "page"), ("soft", "card"), ("soft", "page"), ("accent", "card"), ("accent", "page"),
-        ("flag", "card"), ("flag", "flag-bg"), ("soft", "quiet-bg"), ("ink", "quiet-bg"),
-    ]:  # fmt: skip
-        assert contrast(colors[front], colors[back]) >= 4.5, (front, back)
-    for mark in ("bar-flag", "s1", "s2", "s3", "s4", "dots", "outline"):
-        assert contrast(colors[mark], colors["card"]) >= 3, mark
-
-
 def test_axis_labels_stay_inside_their_chart(tmp_path: Path) -> None:
     rows = np.random.default_rng(5).normal(size=(400_000, 2))
     page_of(Squares(width=2).fit(rows[:5_000]), rows, tmp_path)
@@ -447,91 +417,7 @@ def test_many_rows_stay_a_small_page(tmp_path: Path) -> None:
     assert detector.calls == 2  # all rows once, the listed rows for their p-values
 
 
-# --- charts -----------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=40),
-    st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=40),
-    st.floats(-1e4, 1e4),
-)
-def test_histogram_counts_every_row_once_and_flags_strictly(
-    scores: list[float], calibration: list[float], cut: float
-) -> None:
-    data = score_histogram(np.array([*scores, cut]), np.array(calibration), cut)
-    assert data.counts.sum() == len(scores) + 1
-    assert data.counts[data.edges[:-1] >= cut].sum() == sum(score > cut for score in scores)
-    assert (np.diff(data.edges) > 0).all()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.floats(0.1, 1e5))
-def test_axes_place_and_label(low: float, length: float, reach: float) -> None:
-    rng = np.random.default_rng(0)
-    usual = low + length * rng.random(50)
-    axis = Axis.of_values(np.append(usual, low + length * (1 + reach)), usual)
-    values = np.linspace(axis.low, axis.high, 9)
-    np.testing.assert_allclose(axis.at(axis.place(values)), values, rtol=1e-6, atol=1e-6 * length)
-    assert (np.diff(axis.place(values)) > 0).all()
-    ticks = axis.ticks(6)
-    places = [place for place, _ in ticks]
-    assert 1 <= len(ticks) <= 14
-    assert len({label for _, label in ticks}) == len(ticks)
-    assert places == sorted(places)
-    assert all(0 <= place <= 1 for place in places)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"), (12.0, "12"), (1234.56, "1,235"), (-0.01234, "−0.0123"), (2.5e-7, "2.5×10⁻⁷"), (1e9, "10⁹"),
-        (-1.25e12, "−1.25×10¹²"), (float("nan"), "–"), (float("inf"), "∞"), (999_999.4, "999,999"), (0.5, "0.5"),
-    ],
-)  # fmt: skip
-def test_numbers_are_readable(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-def test_shares_are_readable() -> None:
-    assert [percent(s) for s in (0.0, 1.0, 0.0213, 0.5, 0.9997, 0.00034)] == [
-        "0%",
-        "100%",
-        "2.1%",
-        "50%",
-        ">99.9%",
-        "0.034%",
-    ]
-
-
 # --- language and files -----------------------------------------------------------------------------------------
-
-
-def test_both_languages_say_the_same_things() -> None:
-    assert list(EN) == list(KO)
-    for key, template in EN.items():
-        fields = {field for _, field, _, _ in string.Formatter().parse(template) if field}
-        assert {field for _, field, _, _ in string.Formatter().parse(KO[key]) if field} <= fields, key
-    assert not [key for key, text in KO.items() if key not in SAME_IN_BOTH and not re.search("[가-힣]", text)]
-
-
-SAME_IN_BOTH = {"data.commonest", "data.range", "evaluation.auroc", "page.of"}
-
-
-def test_every_text_is_used() -> None:
-    folder = resources.files("offnormal.report")
-    sources = "".join(
-        file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith((".py", ".j2"))
-    )
-    built = re.findall(r'f"([a-z_]+\.[a-z_]*)\{', sources)  # "kind.{…}" uses every text that begins so
-    unused = [
-        key
-        for key in EN
-        if not re.search(f"[\"']{re.escape(key)}[\"']", sources)
-        and not key.startswith((*built, "row.", "column."))
-        and not (key.startswith("evaluation.") and key.endswith("_means"))
-    ]
-    assert not unused
 
 
 def test_korean_page(detector: Squares, tmp_path: Path) -> None:
@@ -546,11 +432,6 @@ def test_korean_page(detector: Squares, tmp_path: Path) -> None:
 def test_unknown_language_is_refused(detector: Squares, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="report language"):
         render(detector, table(20), tmp_path / "report.html", lang="de")
-
-
-def test_long_spans_are_said_in_two_units() -> None:
-    words = Words("en")
-    assert [words.duration(s) for s in (3.21, 83.2, 3_725)] == ["3.2 s", "1 min 23 s", "1 h 2 min"]
 
 
 def test_a_missing_folder_and_a_bad_top_are_the_users(detector: Squares, tmp_path: Path) -> None:

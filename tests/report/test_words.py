@@ -1,0 +1,41 @@
+"""The texts of the languages, against each other and against their use."""
+
+from __future__ import annotations
+
+import re
+import string
+from importlib import resources
+
+from offnormal.report.words import Words, texts
+
+EN, KO = texts("en"), texts("ko")
+SAME_IN_BOTH = {"data.commonest", "data.range", "evaluation.auroc", "page.of"}
+
+
+def test_both_languages_say_the_same_things() -> None:
+    assert list(EN) == list(KO)
+    for key, template in EN.items():
+        fields = {field for _, field, _, _ in string.Formatter().parse(template) if field}
+        assert {field for _, field, _, _ in string.Formatter().parse(KO[key]) if field} <= fields, key
+    assert not [key for key, text in KO.items() if key not in SAME_IN_BOTH and not re.search("[가-힣]", text)]
+
+
+def test_every_text_is_used() -> None:
+    folder = resources.files("offnormal.report")
+    sources = "".join(
+        file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith((".py", ".j2"))
+    )
+    built = re.findall(r'f"([a-z_]+\.[a-z_]*)\{', sources)  # "kind.{…}" uses every text that begins so
+    unused = [
+        key
+        for key in EN
+        if not re.search(f"[\"']{re.escape(key)}[\"']", sources)
+        and not key.startswith((*built, "row.", "column."))
+        and not (key.startswith("evaluation.") and key.endswith("_means"))
+    ]
+    assert not unused
+
+
+def test_long_spans_are_said_in_two_units() -> None:
+    words = Words("en")
+    assert [words.duration(s) for s in (3.21, 83.2, 3_725)] == ["3.2 s", "1 min 23 s", "1 h 2 min"]
