@@ -124,8 +124,8 @@ class PCAReconstruction(Detector):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"kddcup": {"n_components": 3, "scaling": "minmax"}}
 
     n_components: float = param(
-        0.9, "Directions kept: a count (1, 2, …) or the share of variance to explain, in (0, 1).",
-        gt=0, source="share: the usual 90 %; a count where the protocol names one",
+        0.7, "Directions kept: a count (1, 2, …) or the share of variance to explain, in (0, 1).",
+        gt=0, source="0.5 to 0.7 did best over eleven public tables; more hides faults inside the plane",
     )  # fmt: skip
 
     def build(self, shape: tuple[int, ...]) -> Method:
