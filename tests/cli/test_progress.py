@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from offnormal.cli.progress import TrainingProgress, numbers, where, working
+from offnormal.cli.progress import TrainingProgress, counting, numbers, where, working
 
 
 @dataclass
@@ -80,7 +80,7 @@ def test_the_live_bar_draws_and_leaves_the_terminal(capsys):
 def test_the_live_bar_counts_all_epochs():
     with TrainingProgress(False, live=True) as progress:
         progress(Report(epoch=3, batch=2))
-        (task,) = progress._bar.tasks
+        (task,) = progress._bar.bar.tasks
         assert (task.completed, task.total) == (12, 200)
 
 
@@ -95,3 +95,21 @@ def test_working_says_what_is_done_unless_quiet(capsys):
     with working("Reading y.csv", quiet=True):
         pass
     assert shown(capsys) == ["Reading x.csv ..."]
+
+
+def test_counting_shows_lines_at_intervals(capsys):
+    clock = Clock()
+    with counting("Finding reasons", 3_000, quiet=False, clock=clock) as advance:
+        for _ in range(3):
+            clock.now += 5
+            advance(1_000)
+    assert shown(capsys) == [
+        "Finding reasons ...",
+        "Finding reasons: 2,000 of 3,000 rows, 200 rows/s, 5.0 s left",
+    ]
+
+
+def test_quiet_counting_is_silent(capsys):
+    with counting("Finding reasons", 3, quiet=True) as advance:
+        advance(3)
+    assert shown(capsys) == []

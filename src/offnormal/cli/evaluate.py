@@ -81,7 +81,8 @@ def _tell(record: dict[str, Any]) -> None:
     share = record["anomalies"] / record["rows"]
     left_out = f"; {record['left_out']:,} rows without a label that counts left out" if record["left_out"] else ""
     say(console, f"{record['rows']:,} rows, {record['anomalies']:,} of them anomalies ({share:.2%}){left_out}")
-    ranking = Table("ranking", "value", "95 % interval")
+    interval = f"95 % interval ({record['draws']:,} draws)" if record["draws"] else ""
+    ranking = Table("ranking", "value", interval)
     for name, words in (
         ("auroc", "AUROC"),
         ("average_precision", "average precision"),

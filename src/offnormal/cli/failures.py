@@ -39,6 +39,8 @@ def told_in_one_sentence(command: Callable[..., None]) -> Callable[..., None]:
             sys.stdout.flush()
         except (typer.Exit, typer.BadParameter):
             raise
+        except SystemExit as error:  # rich's answer to a pipe whose reader has gone
+            raise typer.Exit(0) from error
         except BaseException as error:
             raise typer.Exit(tell(error)) from error
 

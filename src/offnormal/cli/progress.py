@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Self
 from offnormal.cli.console import messages, say, seconds_in_words
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
-
     from offnormal.trainer import Progress
 
 REDRAW_SECONDS = 0.1
@@ -56,14 +53,11 @@ class TrainingProgress:
         self._clock = clock
         self._shown_at = float("-inf")
         self._place: tuple[str, str] | None = None
-        self._bar: Bar | None = None
-        self._task: TaskID | None = None
+        self._bar: _Bar | None = None
 
     def __enter__(self) -> Self:
         if self._live and not self._quiet:
-            self._bar = _bar()
-            self._task = self._bar.add_task("getting ready", total=None, numbers="")
-            self._bar.start()
+            self._bar = _Bar("getting ready")
         return self
 
     def __exit__(
@@ -83,12 +77,9 @@ class TrainingProgress:
         if place == self._place and not finished and now - self._shown_at < self._pause:
             return
         self._place, self._shown_at = place, now
-        if self._bar is not None and self._task is not None:
-            total = max(progress.epochs * progress.batches, 1)
+        if self._bar is not None:
             done = (max(progress.epoch, 1) - 1) * progress.batches + progress.batch
-            self._bar.update(
-                self._task, description=where(progress), total=total, completed=done, numbers=numbers(progress)
-            )
+            self._bar.show(where(progress), done, progress.epochs * progress.batches, numbers(progress))
         else:
             say(messages(), f"{where(progress)}: {numbers(progress)}")
 
@@ -122,14 +113,59 @@ def working(what: str, quiet: bool) -> Iterator[None]:
         yield
 
 
-def _bar() -> Bar:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+@contextmanager
+def counting(
+    what: str, rows: int, quiet: bool, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int], None]]:
+    """Show how far a loop over `rows` rows is; the block calls what it gets with the number of rows done since.
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[numbers]}", markup=False),
-        console=messages(),
-        transient=True,
-    )
+    A bar on a terminal; elsewhere one line at the start and one at intervals.
+    """
+    started = shown_at = clock()
+    done = 0
+    bar = _Bar(what) if sys.stderr.isatty() and not quiet else None
+
+    def advance(more: int) -> None:
+        nonlocal done, shown_at
+        done += more
+        now = clock()
+        speed = done / max(now - started, 1e-9)
+        words = f"{done:,} of {rows:,} rows, {speed:,.0f} rows/s, {seconds_in_words((rows - done) / speed)} left"
+        if bar is not None:
+            bar.show(what, done, rows, words)
+        elif not quiet and now - shown_at >= LINE_SECONDS:
+            shown_at = now
+            say(messages(), f"{what}: {words}")
+
+    if bar is None and not quiet:
+        say(messages(), f"{what} ...")
+    try:
+        yield advance
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+class _Bar:
+    """A bar with a line of numbers under it, both gone at the end."""
+
+    def __init__(self, what: str) -> None:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.text import Text
+
+        self.bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+        self._task = self.bar.add_task(what, total=None)
+        self._numbers = Text(no_wrap=True, overflow="ellipsis")
+        self._live = Live(Group(self.bar, self._numbers), console=messages(), transient=True, refresh_per_second=10)
+        self._live.start()
+
+    def show(self, what: str, done: int, total: int, numbers: str) -> None:
+        """Take the newest state; it is drawn at the next refresh."""
+        self.bar.update(self._task, description=what, completed=done, total=total)
+        self._numbers.plain = numbers
+
+    def stop(self) -> None:
+        """Clear the bar away."""
+        self._live.stop()

@@ -17,7 +17,7 @@ from offnormal.cli.options import (
     NamesOption,
     QuietOption,
 )
-from offnormal.cli.progress import working
+from offnormal.cli.progress import counting, working
 from offnormal.errors import InvalidParameter
 
 Reasons = Literal["flagged", "all", "none"]
@@ -85,19 +85,20 @@ def score(
             table = reading.rows(data, detector, names=names, data_format=data_format, encoding=encoding)
         with working(f"Scoring {table.num_rows:,} rows", quiet):
             columns = scoring.scored(detector, table, fdr)
-        with working("Finding reasons", quiet or reasons == "none"):
-            columns["reasons"] = scoring.reasons(detector, table, columns, reasons, top)
+        rows = scoring.rows_with_reasons(columns, reasons)
+        with counting("Finding reasons", len(rows), quiet or not len(rows)) as advance:
+            columns["reasons"] = scoring.reasons(detector, table, rows, top, advance)
         write_rows(scoring.carried(detector, table) | columns, output, output_format)
-    flagged, rows = int(columns["is_anomaly"].sum()), table.num_rows
+    flagged, n_rows = int(columns["is_anomaly"].sum()), table.num_rows
     rule = f"false discovery rate {fdr:g}" if fdr is not None else detector.threshold_.rule
     if as_json:
-        print_json({"output": output, "rows": rows, "flagged": flagged, "rule": rule})
+        print_json({"output": output, "rows": n_rows, "flagged": flagged, "rule": rule})
     elif not quiet:
         console = messages() if output == reading.STANDARD_STREAM else answers()
         where = "standard output" if output == reading.STANDARD_STREAM else output
         if fdr is not None:
-            say(console, scoring.discovery_note(detector, rows, fdr))
-        say(console, f"{flagged:,} of {rows:,} rows flagged ({flagged / rows:.2%}; {rule}). Scores are in {where}.")
+            say(console, scoring.discovery_note(detector, n_rows, fdr))
+        say(console, f"{flagged:,} of {n_rows:,} rows flagged ({flagged / n_rows:.2%}; {rule}). Scores are in {where}.")
 
 
 def _expect_output(output: str, output_format: str | None, as_json: bool, data: str) -> None:

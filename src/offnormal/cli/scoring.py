@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 RESULT_COLUMNS = ("row", "anomaly_score", "p_value", "is_anomaly", "reasons")
 EXPLAINED_ANYWAY = 100  # the most anomalous rows have reasons even if the cut lets them pass
-ROWS_PER_EXPLANATION = 20_000  # bounds the memory: contributions are rows x columns x parts
+ROWS_PER_EXPLANATION = 2_048  # two of the scorer's blocks: little memory, and progress every few seconds
+
+Array = np.ndarray[Any, Any]
 
 
 def scored(detector: Detector, table: pa.Table, fdr: float | None) -> dict[str, Any]:
@@ -42,26 +45,38 @@ def scored(detector: Detector, table: pa.Table, fdr: float | None) -> dict[str, 
     return {"row": np.arange(len(scores)), "anomaly_score": scores, "p_value": p, "is_anomaly": flagged}
 
 
-def reasons(detector: Detector, table: pa.Table, columns: dict[str, Any], which: str, top: int) -> list[str]:
-    """Return each row's reasons as one text, empty for the rows that have none.
+def rows_with_reasons(columns: dict[str, Any], which: str) -> Array:
+    """Return the rows to give reasons for, ascending.
 
     Parameters
     ----------
     columns : dict
         Of `scored`.
     which : {"flagged", "all", "none"}
+        "flagged" includes the most anomalous rows, flagged or not.
+    """
+    if which == "none":
+        return np.arange(0)
+    if which == "all":
+        return np.asarray(columns["row"])
+    highest = np.argsort(-columns["anomaly_score"], kind="stable")[:EXPLAINED_ANYWAY]
+    return np.union1d(np.flatnonzero(columns["is_anomaly"]), highest)
+
+
+def reasons(detector: Detector, table: pa.Table, rows: Array, top: int, advance: Callable[[int], None]) -> list[str]:
+    """Return each table row's reasons as one text, empty for all but `rows`.
+
+    Parameters
+    ----------
+    rows : array of int
     top : int
         How many columns to name.
+    advance : callable
+        Told the number of rows after each part.
     """
     texts = [""] * table.num_rows
-    chosen = np.arange(0)
-    if which == "all":
-        chosen = columns["row"]
-    elif which == "flagged":
-        highest = np.argsort(-columns["anomaly_score"], kind="stable")[:EXPLAINED_ANYWAY]
-        chosen = np.union1d(np.flatnonzero(columns["is_anomaly"]), highest)
-    for start in range(0, len(chosen), ROWS_PER_EXPLANATION):
-        part = chosen[start : start + ROWS_PER_EXPLANATION]
+    for start in range(0, len(rows), ROWS_PER_EXPLANATION):
+        part = rows[start : start + ROWS_PER_EXPLANATION]
         try:
             explanation = detector.explain(table.take(part))
         except NotSupported as error:
@@ -69,6 +84,7 @@ def reasons(detector: Detector, table: pa.Table, columns: dict[str, Any], which:
             break
         for row, said in zip(part, explanation.reasons(top), strict=True):
             texts[row] = "; ".join(said)
+        advance(len(part))
     return texts
 
 
