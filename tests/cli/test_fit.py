@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -220,8 +220,36 @@ def test_a_model_that_cannot_be_saved_is_the_environment(run, data, tmp_path, mo
     def full(*_: object) -> None:
         raise EnvironmentFailure("The disk is full.")
 
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(io, "save", full)
     result = run("fit", data, "-o", tmp_path / "m.offnormal", "-m", "pca", *ROLES, "-q")
     assert result.exit_code == 1
     assert "The disk is full" in result.stderr
-    shutil.rmtree(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trained_model_is_not_lost_if_its_disk_is_full(run, data, tmp_path, monkeypatch):
+    target, save = tmp_path / "m.offnormal", io.save
+
+    def full(detector: detectors.Detector, path: object) -> None:
+        if str(path) == str(target):
+            raise EnvironmentFailure("The disk is full.")
+        save(detector, path)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(io, "save", full)
+    result = run("fit", data, "-o", target, "-m", "pca", *ROLES, "-q")
+    assert result.exit_code == 1
+    (rescued,) = tmp_path.glob("*/m.offnormal")
+    assert str(rescued) in result.stderr
+    assert io.load(rescued).training_["rows"] == 400
+
+
+def test_a_cut_without_calibration_rows_does_not_lose_the_model(run, data, tmp_path):
+    target = tmp_path / "m.offnormal"
+    result = run(
+        "fit", data, "-o", target, "-m", "pca", *ROLES, "--calibration", "none", "--threshold", "pot:0.001", "-q"
+    )
+    assert result.exit_code == 2
+    assert "The model is kept" in result.stderr
+    assert target.exists()

@@ -63,7 +63,9 @@ def test_help_has_range_default_and_source():
 
 
 def test_help_of_a_name_that_methods_use_differently_names_both():
-    text = collected()["width"].help()
+    flag = collected()["width"]
+    text = flag.help()
+    assert flag.panel == "Hyper-parameters of net and linear"
     assert "net: Of the code." in text
     assert "linear: Share of the variance." in text
 

@@ -128,6 +128,7 @@ SETTINGS = ["--label", "label", "--id", "number", "--epochs", "300", "--calibrat
 SETTINGS += ["--no-early-stopping", "--hidden-sizes", "4", "--json"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_kept_and_goes_on(tmp_path, data, run):
     target, checkpoint = tmp_path / "m.offnormal", tmp_path / "m.offnormal.checkpoint"
     code, said = interrupted(["fit", str(data), "-o", str(target), *SETTINGS], checkpoint, signal.SIGINT)
@@ -148,6 +149,7 @@ def test_an_interrupted_training_is_kept_and_goes_on(tmp_path, data, run):
     assert np.array_equal(resumed.training_scores_, whole.training_scores_)
 
 
+@pytest.mark.slow
 def test_termination_is_told_like_an_interruption(tmp_path, data):
     target = tmp_path / "m.offnormal"
     arguments = ["fit", str(data), "-o", str(target), *SETTINGS]

@@ -24,7 +24,14 @@ ELSEWHERE = {
     "ignored_columns": "--ignore",
     "categorical_columns": "--categorical",
 }
-_METAVARS = {"int": "INT", "float": "NUMBER", "str": "TEXT", "ints": "INT,INT,...", "strs": "TEXT,TEXT,..."}
+_METAVARS = {
+    "int": "INT",
+    "float": "NUMBER",
+    "str": "TEXT",
+    "ints": "INT,INT,...",
+    "strs": "TEXT,TEXT,...",
+    "bool": "TEXT",
+}
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 Declarations = Mapping[str, tuple[Any, Constraint]]
@@ -39,7 +46,7 @@ class Flag:
     owners : mapping
         Method key -> (default, constraint), in the registry's order.
     shared : bool
-        Every method has it.
+        Every method has it, and all mean the same by it.
     """
 
     name: str
@@ -72,7 +79,7 @@ class Flag:
 
     def parameter(self) -> inspect.Parameter:
         """Return it as a keyword of the command, for typer."""
-        first = next(iter(self.owners.values()))[1]
+        kinds = {constraint.kind for _, constraint in self.owners.values()}
         if self.is_switch:
             option = typer.Option(
                 f"{self.spelled}/--no-{self.spelled[2:]}",
@@ -84,7 +91,7 @@ class Flag:
         else:
             option = typer.Option(
                 self.spelled,
-                metavar=_METAVARS.get(first.kind, "VALUE"),
+                metavar=_METAVARS[kinds.pop()] if len(kinds) == 1 else "VALUE",
                 help=_escaped(self.help()),
                 rich_help_panel=self.panel,
                 show_default=False,
@@ -107,7 +114,10 @@ def collected(methods: Mapping[str, Declarations]) -> tuple[Flag, ...]:
         for name, declaration in declarations.items():
             if name not in ELSEWHERE:
                 owners.setdefault(name, {})[key] = declaration
-    flags = [Flag(name, by_method, len(by_method) == len(methods)) for name, by_method in owners.items()]
+    flags = [
+        Flag(name, by_method, len(by_method) == len(methods) and _agree(by_method))
+        for name, by_method in owners.items()
+    ]
     return tuple(sorted(flags, key=lambda flag: not flag.shared))
 
 
@@ -189,6 +199,10 @@ def described(default: Any, constraint: Constraint) -> str:
     """Return one line of help: meaning, range, default, source."""
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
     return f"{constraint.help} ({constraint.range_text()}; default {shown}; source: {constraint.source})"
+
+
+def _agree(owners: Declarations) -> bool:
+    return len({described(default, constraint) for default, constraint in owners.values()}) == 1
 
 
 def _escaped(text: str) -> str:

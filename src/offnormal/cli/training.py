@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from offnormal.cli import flags, reading
 from offnormal.cli.failures import Interrupted
 from offnormal.cli.progress import TrainingProgress, where
-from offnormal.errors import InvalidParameter, UnsupportedLevel
+from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError, UnsupportedLevel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,11 +135,27 @@ def save(detector: Detector, output: str, threshold: str | None) -> UnsupportedL
     if threshold is not None:
         try:
             detector.set_threshold(threshold)
-        except UnsupportedLevel as error:
+        except OffnormalError as error:
             kept = f"The model is kept in {output} with its default cut, {detector.threshold_.rule}."
             refused = UnsupportedLevel(f"{error} {kept}")
-    io.save(detector, output)
+    try:
+        io.save(detector, output)
+    except EnvironmentFailure as error:
+        raise EnvironmentFailure(f"{error} {_rescued(detector, Path(output).name)}") from error
     return refused
+
+
+def _rescued(detector: Detector, name: str) -> str:
+    """Write the model to the folder for temporary files; say whether that went well."""
+    from offnormal import io
+
+    rescue = Path(tempfile.mkdtemp(prefix="offnormal-"), name)
+    try:
+        io.save(detector, rescue)
+    except EnvironmentFailure:
+        rescue.parent.rmdir()
+        return "Nor could the trained model be kept elsewhere."
+    return f"The trained model is in {rescue} instead."
 
 
 def _compares(condition: str, column: str) -> bool:
