@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal.errors import DataError
 from offnormal.random import numpy_generator
 
 FOLDS_BELOW = 5_000
@@ -43,9 +44,17 @@ class Calibration:
 
 
 def resolve(kind: str, rows: int) -> str:
-    """Turn "auto" into "holdout" or "folds"."""
+    """Turn "auto" into "holdout", "folds" or, where nothing can be kept aside, "none".
+
+    Raises
+    ------
+    DataError
+        If rows were asked to be kept aside and fewer than two would be left to fit to.
+    """
     if kind == "auto":
-        return "folds" if rows < FOLDS_BELOW else "holdout"
+        return "none" if rows < 3 else "folds" if rows < FOLDS_BELOW else "holdout"
+    if kind != "none" and rows < 3:
+        raise DataError(f"calibration={kind!r} needs at least 3 rows, got {rows}. Use calibration='auto' or more rows.")
     return kind
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import numbers
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -176,7 +177,10 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         """
         validate(self)
         rule = self._rule()
+        if time_limit is not None and not _is_duration(time_limit):
+            raise InvalidParameter(f"time_limit must be a number of seconds, at least 0, or None; got {time_limit!r}.")
         options = FitOptions(Path(checkpoint) if checkpoint else None, resume, on_progress, time_limit)
+        self._device()
         encoded = self._learn(X)
         self.seed_ = entropy_seed() if self.random_state is None else int(self.random_state)
         self._fit_encoded(encoded, options)
@@ -288,6 +292,8 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         try:
+            if torch.device(self.device).type not in ("cpu", "cuda"):
+                raise InvalidParameter(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {self.device!r}.")
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
             raise InvalidParameter(f"device {self.device!r} is not to be had here; use 'auto' or 'cpu'.") from error
@@ -296,9 +302,13 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
     # --- scores ---------------------------------------------------------------------------------------------------
 
     def anomaly_score(self, X: Any) -> Floats:
-        """Return the method's score of each row, float64, shape (rows,); greater = more anomalous."""
+        """Return the method's score of each row, float64, shape (rows,), finite; greater = more anomalous."""
         check_is_fitted(self)
-        return self.scorer_.score_rows(self._encode(X))
+        scores = self.scorer_.score_rows(self._encode(X))
+        if not np.isfinite(scores).all():  # NaN would pass for normal in every comparison
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise DataError(f"The score of row {row} (counted from 0) is not finite. Look for extreme values in it.")
+        return scores
 
     def score_samples(self, X: Any) -> Floats:
         """Return −`anomaly_score`; lower = more abnormal."""
@@ -441,6 +451,10 @@ class TrainedDetector(Detector):
     def _settings(self, *args: Any, **kwargs: Any) -> Settings:
         plain = super()._settings(*args, **kwargs)
         return dataclasses.replace(plain, precision=self.precision, compile=self.compile)
+
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) >= 0
 
 
 def _thinned(ordered: Floats) -> Floats:

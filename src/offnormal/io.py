@@ -1,13 +1,17 @@
 """One model file: save, load, look inside. No pickle; loading runs no code from the file.
 
-The manifest says which registered method, with which hyper-parameters and columns; the module is built from those and
-the tensors are laid into it, each with its expected name, shape and type.
+The manifest says which registered method, with which hyper-parameters and columns; the module is built from those on no
+memory, and the tensors are laid into it, each with its expected name, shape and type. A file is believed in nothing
+that can be checked: whatever is wrong is one `ModelFileError` in words.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
+import reprlib
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,18 +20,26 @@ import numpy as np
 import torch
 
 import offnormal
-from offnormal import container
+from offnormal import container, thresholds
 from offnormal.calibration import Calibration
-from offnormal.data.columns import Schema
+from offnormal.data.columns import Column, Schema
 from offnormal.data.preprocess import TablePreprocessor
 from offnormal.detector import Detector
-from offnormal.errors import ModelFileError, OffnormalError
+from offnormal.errors import ModelFileError, NotSupported, OffnormalError
 from offnormal.parameters import declared, validate
 from offnormal.registry import METHODS, method_class
 from offnormal.scorer import Scorer
 from offnormal.thresholds import Cut
 
 KIND = "offnormal model"
+SCORER = "scorer/"
+OTHER_TENSORS = {"calibration", "training_scores", "reference"}
+LONGEST_MESSAGE = 600
+
+Array = np.ndarray[Any, Any]
+
+_DAMAGE = (OffnormalError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
+"""What building a detector from wrong values can raise."""
 
 
 def save(detector: Detector, path: str | Path) -> None:
@@ -35,144 +47,286 @@ def save(detector: Detector, path: str | Path) -> None:
 
     Raises
     ------
+    NotSupported
+        If the detector is not of a registered method.
+    ModelFileError
+        If it could not be read back, as after a change of hyper-parameters without a new `fit`.
     EnvironmentFailure
         If the disk is full or the place cannot be written; an older file is left as it was.
     """
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(detector)
-    tensors = {f"scorer/{name}": tensor.cpu().numpy() for name, tensor in detector.scorer_.state_dict().items()}
-    tensors["calibration"] = detector.calibration_.scores
-    tensors["training_scores"] = detector.training_scores_
-    tensors["reference"] = detector.reference_
-    names = getattr(detector, "feature_names_in_", None)
-    manifest = {
-        "kind": KIND,
-        "method": detector.key,
-        "parameters": detector.get_params(deep=False),
-        "schema": detector.schema_.to_json(),
-        "preprocess": detector.scorer_.preprocess.plan,
-        "feature_names_in": None if names is None else list(names),
-        "seed": detector.seed_,
-        "planned": {"epochs": detector.planned_epochs_, "batch_size": detector.planned_batch_size_},
-        "calibration": detector.calibration_.kind,
-        "threshold": dataclasses.asdict(detector.threshold_) | {"details": dict(detector.threshold_.details)},
-        "training": detector.training_,
-        "versions": {
-            "offnormal": offnormal.__version__,
-            "python": platform.python_version(),
-            **{package: metadata.version(package) for package in ("numpy", "torch", "scikit-learn", "pyarrow")},
-        },
-    }
+    if METHODS.get(detector.key) is None or method_class(detector.key) is not type(detector):
+        raise NotSupported(
+            f"{type(detector).__name__} is not a method of offnormal's registry, so no file of it could be loaded. "
+            f"Save one of {', '.join(METHODS)}."
+        )
+    manifest, tensors = _manifest(detector), _tensors(detector)
+    try:
+        _restore(manifest, tensors)  # before an older file is replaced by one that cannot be read
+    except _DAMAGE as error:
+        raise ModelFileError(
+            f"The {type(detector).__name__} cannot be saved: {_first_line(error)}. Its parameters or tensors were "
+            "changed after fit; fit again."
+        ) from error
     container.write(Path(path), manifest, tensors)
 
 
 def load(path: str | Path) -> Detector:
-    """Read a detector back; it scores as the one that was saved, on a machine with or without a GPU.
+    """Read a detector back, onto the CPU; it scores as the one that was saved, with or without a GPU.
 
     Raises
     ------
     ModelFileError
         If the file is truncated, altered, of an unknown version or not a model; nothing from it is run.
+    EnvironmentFailure
+        If the place may not be read, or memory is short.
     """
     manifest, tensors = container.read(Path(path))
-    if manifest.get("kind") != KIND:
-        raise ModelFileError(f"{path} is not a model of offnormal. Give the file that `offnormal fit -o` wrote.")
-    try:
+    with _refusing(path):
+        _check_manifest(manifest, path)
         return _restore(manifest, tensors)
-    except ModelFileError:
-        raise
-    except (OffnormalError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+
+
+def info(path: str | Path) -> dict[str, Any]:
+    """Return the manifest of a model file without building the model. Raises as `load`."""
+    manifest = container.read_manifest(Path(path))
+    with _refusing(path):
+        _check_manifest(manifest, path)
+    return manifest
+
+
+@contextlib.contextmanager
+def _refusing(path: str | Path) -> Iterator[None]:
+    """Turn whatever a file's content makes go wrong into one sentence that names the file."""
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, ModelFileError) and len(str(error)) <= LONGEST_MESSAGE:
+            raise
         raise ModelFileError(
             f"The model file {path} is altered or damaged: {_first_line(error)}. Get the file again, or train again."
         ) from error
 
 
-def info(path: str | Path) -> dict[str, Any]:
-    """Return the manifest of a model file without building the model."""
-    manifest = container.read_manifest(Path(path))
-    if manifest.get("kind") != KIND:
-        raise ModelFileError(f"{path} is not a model of offnormal. Give the file that `offnormal fit -o` wrote.")
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _manifest(detector: Detector) -> dict[str, Any]:
+    names = getattr(detector, "feature_names_in_", None)
+    packages = ("numpy", "torch", "scikit-learn", "pyarrow")
+    manifest: dict[str, Any] = _plain(
+        {
+            "kind": KIND,
+            "method": detector.key,
+            "parameters": detector.get_params(deep=False),
+            "schema": detector.schema_.to_json(),
+            "preprocess": detector.scorer_.preprocess.plan,
+            "feature_names_in": None if names is None else list(names),
+            "seed": detector.seed_,
+            "planned": {"epochs": detector.planned_epochs_, "batch_size": detector.planned_batch_size_},
+            "calibration": detector.calibration_.kind,
+            "threshold": dataclasses.asdict(detector.threshold_) | {"details": dict(detector.threshold_.details)},
+            "training": detector.training_,
+            "versions": {
+                "offnormal": offnormal.__version__,
+                "python": platform.python_version(),
+                **{package: metadata.version(package) for package in packages},
+            },
+        }
+    )
     return manifest
 
 
-def _restore(manifest: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]) -> Detector:
-    key = manifest["method"]
-    if key not in METHODS:
-        raise ModelFileError(f"The model was made by the method {key!r}, which this version does not have. Upgrade.")
-    cls = method_class(key)
-    parameters = dict(manifest["parameters"])
-    if set(parameters) != set(declared(cls)):
-        raise ModelFileError(f"The hyper-parameters in the file are not those of {cls.__name__}; train again.")
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in parameters.items()}
-    detector = cls(**values)
-    validate(detector)
-    detector.schema_ = Schema.from_json(manifest["schema"])
+def _tensors(detector: Detector) -> dict[str, Array]:
+    tensors = {SCORER + name: tensor.cpu().numpy() for name, tensor in detector.scorer_.state_dict().items()}
+    tensors["calibration"] = detector.calibration_.scores
+    tensors["training_scores"] = detector.training_scores_
+    tensors["reference"] = detector.reference_
+    return tensors
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values: NumPy's numbers, which parameters may be, as Python's; tuples as lists."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _check_manifest(manifest: dict[str, Any], path: str | Path) -> None:
+    """Hold what is only shown, and never built from, against its type; `_restore` checks the rest."""
+    if manifest.get("kind") != KIND:
+        raise ModelFileError(f"{path} is not a model of offnormal. Give the file that `offnormal fit -o` wrote.")
+    for name in ("parameters", "schema", "preprocess", "planned", "threshold", "training", "versions"):
+        if not isinstance(manifest[name], dict):
+            raise ValueError(f"its entry {name!r} is no object")
+    _text(manifest["method"])
+    Schema.from_json(manifest["schema"])
+    _integer(manifest["seed"])
+    _cut(manifest["threshold"])
+    for version in manifest["versions"].values():
+        _text(version)
+    training = manifest["training"]
+    for name in ("rows", "features", "epochs", "steps"):
+        _integer(training[name])
+    _number(training["seconds"])
+    _text(training["stopped"])
+    for epoch in training["best_epoch"].values():
+        _integer(epoch)
+    if not isinstance(training["history"], list) or not all(isinstance(epoch, dict) for epoch in training["history"]):
+        raise ValueError("its training history is no list of epochs")
+
+
+def _restore(manifest: dict[str, Any], tensors: dict[str, Array]) -> Detector:
+    detector = _unfitted(manifest)
+    schema = Schema.from_json(manifest["schema"])
+    detector.schema_ = schema
+    detector.n_features_in_ = len(schema.columns)
+    names = list(schema.names) if schema.named else None
+    if manifest["feature_names_in"] != names:
+        raise ValueError("its feature names are not those of its columns")
+    if names is not None:
+        detector.feature_names_in_ = np.asarray(names, dtype=object)
     detector.seed_ = _integer(manifest["seed"])
     detector.planned_epochs_ = _integer(manifest["planned"]["epochs"])
     detector.planned_batch_size_ = _integer(manifest["planned"]["batch_size"])
-    detector.n_features_in_ = len(detector.schema_.columns)
-    if manifest["feature_names_in"] is not None:
-        detector.feature_names_in_ = np.asarray(manifest["feature_names_in"], dtype=object)
     detector.scorer_ = _scorer(detector, manifest, tensors)
-    scores = _vector(tensors, "calibration")
-    detector.calibration_ = Calibration(np.sort(scores), _text(manifest["calibration"]))
+    detector.calibration_ = _calibration(manifest["calibration"], _vector(tensors, "calibration"))
     detector.training_scores_ = _vector(tensors, "training_scores")
-    detector.reference_ = tensors["reference"]
-    if detector.reference_.shape != (detector.n_features_in_, 2) or detector.reference_.dtype != np.float64:
-        raise ModelFileError("The model file is altered: its reference ranges do not fit its columns.")
+    if not len(detector.training_scores_):
+        raise ValueError("it holds no training scores")
+    detector.reference_ = _reference(tensors["reference"], schema.columns)
     detector.training_ = dict(manifest["training"])
-    detector.threshold_ = _threshold(manifest["threshold"])
+    detector.threshold_ = _cut(manifest["threshold"])
     detector.offset_ = -detector.threshold_.value
     return detector
 
 
-def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]) -> Scorer:
+def _unfitted(manifest: dict[str, Any]) -> Detector:
+    key = _text(manifest["method"])
+    if key not in METHODS:
+        raise ModelFileError(
+            f"The model was made by the method {reprlib.repr(key)}, which this version of offnormal does not have. "
+            "Upgrade offnormal, or train again."
+        )
+    cls = method_class(key)
+    parameters = dict(manifest["parameters"])
+    if odd := set(parameters) ^ set(declared(cls)):
+        raise ModelFileError(
+            f"The model file has other hyper-parameters than this version's {cls.__name__} "
+            f"({reprlib.repr(min(odd))}). Load it with the version that wrote it, or train again."
+        )
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in parameters.items()}
+    detector = cls(**values)
+    validate(detector)
+    return detector
+
+
+def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, Array]) -> Scorer:
     """Build the module on no memory, hold its shapes against the file's, then lay the tensors in."""
-    state = {n.removeprefix("scorer/"): torch.from_numpy(t) for n, t in tensors.items() if n.startswith("scorer/")}
+    if odd := {name for name in tensors if not name.startswith(SCORER)} ^ OTHER_TENSORS:
+        raise ValueError(f"tensor {min(odd)!r} is missing or unknown")
+    state = {name.removeprefix(SCORER): torch.from_numpy(t) for name, t in tensors.items() if name.startswith(SCORER)}
+    columns = detector.schema_.columns
+    # Every column and every known category has a number of its own in the file, whatever the method.
+    if len(columns) + sum(len(column.categories) for column in columns) > sum(t.numel() for t in state.values()):
+        raise ValueError("its columns have more categories than its tensors have numbers")
     preprocess = TablePreprocessor.from_plan(detector.schema_, detector.scaling, manifest["preprocess"])
     with torch.device("meta"):
         method = detector.build((preprocess.n_features,))
     scorer = Scorer(preprocess, method)
-    expected = scorer.state_dict()
-    if set(expected) != set(state):
-        odd = sorted(set(expected) ^ set(state))[0]
-        raise ModelFileError(f"The model file is altered: tensor {odd!r} is missing or unknown.")
-    for name, tensor in expected.items():
-        if tensor.shape != state[name].shape or tensor.dtype != state[name].dtype:
-            raise ModelFileError(
-                f"The model file is altered: tensor {name!r} should be {tuple(tensor.shape)} {tensor.dtype}, "
-                f"it is {tuple(state[name].shape)} {state[name].dtype}."
-            )
+    _check_tensors(scorer, state)
     scorer.load_state_dict(state, assign=True)
-    return scorer.eval()
+    scorer.eval()
+    with torch.inference_mode():
+        score = scorer(torch.full((1, len(columns)), torch.nan, dtype=torch.float64))
+    if not bool(score.isfinite().all()):
+        raise ValueError("its tensors give a row without values no score")
+    return scorer
 
 
-def _threshold(entry: dict[str, Any]) -> Cut:
-    value = entry["value"]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
-        raise ModelFileError("The model file is altered: its threshold is not a finite number.")
-    return Cut(float(value), _text(entry["rule"]), _text(entry["promise"]), dict(entry["details"]))
+def _check_tensors(scorer: Scorer, state: Mapping[str, torch.Tensor]) -> None:
+    expected = scorer.state_dict()
+    if odd := set(expected) ^ set(state):
+        raise ValueError(f"tensor {min(odd)!r} is missing or unknown")
+    for name, like in expected.items():
+        tensor = state[name]
+        if tensor.shape != like.shape or tensor.dtype != like.dtype:
+            raise ValueError(
+                f"tensor {name!r} should be {tuple(like.shape)} {like.dtype}, "
+                f"it is {tuple(tensor.shape)} {tensor.dtype}"
+            )
+        if name.removeprefix("method.") in scorer.method.may_be_minus_infinity:
+            tensor = tensor.masked_fill(tensor == -torch.inf, 0)
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"tensor {name!r} holds numbers that are not finite")
 
 
-def _vector(tensors: dict[str, np.ndarray[Any, Any]], name: str) -> np.ndarray[Any, Any]:
+def _calibration(kind: Any, scores: Array) -> Calibration:
+    if kind not in ("holdout", "folds", "none") or (kind == "none") != (len(scores) == 0):
+        raise ValueError("its calibration scores are not of the kind that it says")
+    return Calibration(scores, kind)
+
+
+def _reference(reference: Array, columns: tuple[Column, ...]) -> Array:
+    """Check what is usual in each column: two numbers, or a code and its share, or nothing."""
+    if reference.shape != (len(columns), 2) or reference.dtype != np.float64:
+        raise ValueError("its reference ranges do not fit its columns")
+    for column, (first, second) in zip(columns, reference, strict=True):
+        if np.isnan(first) and np.isnan(second):
+            continue
+        usable = np.isfinite(first) and np.isfinite(second)
+        if column.kind in ("category", "boolean"):
+            codes = range(len(column.categories) + 1 if column.kind == "category" else 2)
+            usable = usable and first in codes and 0 <= second <= 1
+        if not usable:
+            raise ValueError(f"the reference range of column {reprlib.repr(column.name)} is not one")
+    return reference
+
+
+def _cut(entry: dict[str, Any]) -> Cut:
+    rule, details = _text(entry["rule"]), entry["details"]
+    thresholds.parse_rule(rule)
+    for figure in details.values():
+        _text(figure) if isinstance(figure, str) else _number(figure)
+    cut = Cut(float(_number(entry["value"])), rule, _text(entry["promise"]), dict(details))
+    thresholds.promise(cut)  # raises if the details are not those of the rule
+    return cut
+
+
+def _vector(tensors: dict[str, Array], name: str) -> Array:
     vector = tensors[name]
     if vector.ndim != 1 or vector.dtype != np.float64 or not np.isfinite(vector).all():
-        raise ModelFileError(f"The model file is altered: {name!r} is not a vector of finite numbers.")
-    return vector
+        raise ValueError(f"{name!r} is not a vector of finite numbers")
+    return np.sort(vector)
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise ModelFileError(f"The model file is altered: {value!r} stands where a count should.")
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{reprlib.repr(value)} stands where a count should")
     return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) < 2**1000:
+        raise ValueError(f"{reprlib.repr(value)} stands where a finite number should")
+    return float(value)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ModelFileError(f"The model file is altered: {value!r} stands where a text should.")
+        raise ValueError(f"{reprlib.repr(value)} stands where a text should")
     return value
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+    name = "entry " if isinstance(error, KeyError) else ""  # a KeyError's text is the key alone
+    return (name + (str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")[:300]

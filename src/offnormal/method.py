@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -76,6 +76,9 @@ class Phase:
 
 class Method(nn.Module, ABC):
     """A paper as one module."""
+
+    may_be_minus_infinity: ClassVar[frozenset[str]] = frozenset()
+    """Buffers that may hold −∞, such as the logarithm of a weight of zero; all else in a model file is finite."""
 
     def phases(self) -> Sequence[Phase]:
         """Return the training phases in order; none for a closed form."""

@@ -7,6 +7,7 @@ field), the check in `fit` (`validate`), the command line's flags and the docume
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from offnormal.errors import InvalidParameter, UnknownName
 
 KEY = "offnormal"
+LARGEST_INT = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Constraint:
         else:
             words = {
                 "int": "an int",
-                "float": "a number",
+                "float": "a finite number",
                 "bool": "True or False",
                 "str": "a string",
                 "ints": "a sequence of at most 64 ints",
@@ -83,9 +85,10 @@ class Constraint:
                 return False
 
     def _in_range(self, value: Any) -> bool:
-        number = float(value)
+        """Return whether a number is within the bounds, finite, and one that 64 bits hold if it is an int."""
+        number: int | float = int(value) if isinstance(value, numbers.Integral) else float(value)
         return (
-            number == number
+            (abs(number) <= LARGEST_INT if isinstance(number, int) else math.isfinite(number))
             and (self.ge is None or number >= self.ge)
             and (self.gt is None or number > self.gt)
             and (self.le is None or number <= self.le)

@@ -23,7 +23,7 @@ SCALINGS = ("standard", "minmax", "none")
 
 _BLOCK = 8_192  # rows; a block of a usual table stays in the processor's cache
 _DAY = 86_400.0  # seconds
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST = 1e15  # so that sums of squares over a row stay far within float32
 _HUGE = float(np.finfo(np.float64).max)
 _TINY = float(np.finfo(np.float64).tiny)
 _MODERATE = 1e150  # squares of larger numbers, and of the inverse of smaller ones, leave the range of float64
@@ -35,7 +35,7 @@ class TablePreprocessor(nn.Module):
     """Encoded matrix (b, c) float64 -> model input (b, n) float32, each row on its own.
 
     - numeric: a missing value becomes the training median, then scaled; nothing is clipped, because an outlier is the
-      point. Only beyond the range of float32 is a value held at its end, so that finite input gives finite output.
+      point. Only beyond 1e15 is the scaled value held there, so that finite input gives finite scores.
     - boolean: 0 or 1, not scaled; a missing value becomes the training median.
     - numeric, boolean, datetime with a missing value in training: also an indicator, 0 or 1, not scaled. A column
       without any value in training gives 0 and its indicator, whatever it holds later.

@@ -59,6 +59,7 @@ class DAGMMNetwork(Method):
     """
 
     exportable = True
+    may_be_minus_infinity = frozenset({"whitening_constant"})
 
     def __init__(
         self,
