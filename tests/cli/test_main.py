@@ -134,6 +134,7 @@ def test_an_interrupted_training_is_kept_and_goes_on(tmp_path, data, run):
     code, said = interrupted(["fit", str(data), "-o", str(target), *SETTINGS], checkpoint, signal.SIGINT)
     assert code == 130
     assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("Interrupted in final · joint · epoch ")
     assert f"The training so far is in {checkpoint}" in said
     assert said.splitlines()[-1].endswith("--resume")
     assert not target.exists()

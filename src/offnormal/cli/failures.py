@@ -57,8 +57,7 @@ def tell(error: BaseException) -> int:
         interrupted = isinstance(error, KeyboardInterrupt)
         with suppress(BrokenPipeError):
             messages().print(
-                "" if interrupted else "Error:",
-                sentence(error),
+                sentence(error) if interrupted else f"Error: {sentence(error)}",
                 style="yellow" if interrupted else "red",
                 markup=False,
                 highlight=False,
