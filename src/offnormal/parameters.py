@@ -64,7 +64,7 @@ class Constraint:
             return isinstance(value, str) and value in self.choices
         match self.kind:
             case "bool":
-                return isinstance(value, bool) or type(value).__name__ == "bool_"
+                return type(value).__name__ in ("bool", "bool_")  # NumPy's too: "bool_" before NumPy 2
             case "str":
                 return isinstance(value, str)
             case "int":
