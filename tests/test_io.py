@@ -110,10 +110,10 @@ def alter_tensors(path: Path, change: Callable[[dict[str, np.ndarray[Any, Any]]]
 def test_another_process_gives_the_same_scores(detector: Detector, model: Path, tmp_path: Path) -> None:
     pq.write_table(QUERY, tmp_path / "rows.parquet")
     script = (
-        "import sys, numpy, offnormal; from pyarrow import parquet; detector = offnormal.load(sys.argv[1]);"
+        "import json, sys, numpy, offnormal; from pyarrow import parquet; detector = offnormal.load(sys.argv[1]);"
         "rows = parquet.read_table(sys.argv[2]);"
         "numpy.savez(sys.argv[3], score=detector.anomaly_score(rows), p=detector.p_value(rows),"
-        "decision=detector.predict(rows), reasons=numpy.array(detector.explain(rows).reasons(), dtype=str))"
+        "decision=detector.predict(rows), reasons=json.dumps(detector.explain(rows).reasons()))"
     )
     arguments = [str(model), str(tmp_path / "rows.parquet"), str(tmp_path / "out.npz")]
     subprocess.run([sys.executable, "-W", "error", "-c", script, *arguments], check=True, timeout=60)
@@ -121,7 +121,7 @@ def test_another_process_gives_the_same_scores(detector: Detector, model: Path, 
     assert np.array_equal(found["score"], detector.anomaly_score(QUERY))
     assert np.array_equal(found["p"], detector.p_value(QUERY))
     assert np.array_equal(found["decision"], detector.predict(QUERY))
-    assert found["reasons"].tolist() == detector.explain(QUERY).reasons()
+    assert json.loads(str(found["reasons"])) == detector.explain(QUERY).reasons()
 
 
 def test_everything_a_fit_leaves_comes_back(detector: Detector, model: Path) -> None:
@@ -237,9 +237,7 @@ def test_what_could_not_be_read_back_is_not_saved(model: Path) -> None:
         offnormal.save(changed, model)
     spoiled = copy.deepcopy(fitted("pca"))
     spoiled.scorer_.method.mean[0] = torch.nan
-    with pytest.raises(
-        ModelFileError, match=r"cannot be saved: tensor 'method.mean' holds numbers that are not finite"
-    ):
+    with pytest.raises(ModelFileError, match=r"cannot be saved: tensor 'method.mean' holds .* not finite"):
         offnormal.save(spoiled, model)
     assert model.read_bytes() == before
 
@@ -446,7 +444,7 @@ def attempts(key: str, count: int, seed: int, tmp_path: Path) -> dict[str, Any]:
     offnormal.save(fitted(key), model)
     pq.write_table(QUERY, rows)
     command = [sys.executable, "-W", "error", str(HERE / "attempts.py"), model, rows, folder, str(count), str(seed)]
-    finished = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr[-3000:]
     found: dict[str, Any] = json.loads(finished.stdout)
     assert found["wrong"] == []
