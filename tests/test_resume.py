@@ -53,7 +53,7 @@ def test_sigkill_and_resume(tmp_path: Path, stage: str) -> None:
         assert np.array_equal(tensor.numpy(), second.scorer_.state_dict()[name].numpy()), name
     assert np.array_equal(first.calibration_.scores, second.calibration_.scores)
     assert first.threshold_ == second.threshold_
-    assert not folder.exists(), "a finished fit removes its checkpoints"
+    assert folder.exists(), "what was trained is kept until the caller has saved it"
 
 
 def test_a_checkpoint_of_other_rows_or_parameters_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import math
 import numbers
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,6 +43,8 @@ STEP_BUDGET = 4_000
 """Optimizer steps of a default training; the papers' presets take five to ten times as many at a tenth of the rate."""
 EARLY_STOPPING_FROM = 200
 """Fewest rows from which a tenth is held out for early stopping."""
+DEFAULT_SHARE = 0.01
+"""Share of the training rows above the cut where nothing was asked for and no calibration rows were kept."""
 KEPT_TRAINING_SCORES = 10_000
 """Training scores kept in the model, as evenly spaced order statistics beyond this many."""
 
@@ -162,7 +163,8 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         y : ignored
             Labels stop here.
         checkpoint : path or None
-            A folder that keeps the state of the run; removed on success.
+            A folder that keeps the state of the run. It stays after a success, so that nothing is lost before the
+            model is saved; delete it then.
         resume : bool
             Continue what is in `checkpoint`; the result equals an uninterrupted run bit for bit (same machine and
             thread count, eager, float32).
@@ -183,19 +185,20 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         self._device()
         encoded = self._learn(X)
         self.seed_ = entropy_seed() if self.random_state is None else int(self.random_state)
-        self._fit_encoded(encoded, options)
+        self._fit_encoded(encoded, options, rule)
         self._cut(rule)
         self.training_scores_ = _thinned(self.training_scores_)
-        if options.checkpoint is not None:
-            shutil.rmtree(options.checkpoint, ignore_errors=True)
         return self
 
-    def _fit_encoded(self, encoded: Floats, options: FitOptions) -> None:
+    def _fit_encoded(self, encoded: Floats, options: FitOptions, rule: thresholds.Rule | None) -> None:
         """Train the final model, then obtain the calibration scores."""
         kind = calibrating.resolve(self.calibration, len(encoded))
         kept, held = np.arange(len(encoded)), np.arange(0)
         if kind == "holdout":
             kept, held = calibrating.hold_out(len(encoded), calibrating.HOLD_OUT_SHARE, self.seed_, "calibration")
+        if rule is not None:  # a level too fine for the calibration rows is refused now, on ranks, not after training
+            outside_rows = {"holdout": len(held), "folds": len(encoded), "none": 0}[kind]
+            rule.cut(np.arange(float(outside_rows)), np.arange(float(len(encoded))))
         share = 1 + (min(calibrating.N_FOLDS, len(encoded)) if kind == "folds" else 0)
         self.planned_epochs_, self.planned_batch_size_ = self._plan(len(kept))
         self.scorer_, training = self._train(encoded[kept], "final", options, share)
@@ -406,9 +409,15 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
 
     def _cut(self, rule: thresholds.Rule | None) -> None:
         scores, training = self.calibration_.scores, self.training_scores_
-        if rule is None and self.calibration_.n == 0:
-            rule = thresholds.parse_rule("contamination:0.01")
-        self.threshold_ = thresholds.default_cut(scores) if rule is None else rule.cut(scores, training)
+        if rule is not None:
+            self.threshold_ = rule.cut(scores, training)
+        elif len(scores):
+            self.threshold_ = thresholds.default_cut(scores)
+        else:
+            share = max(DEFAULT_SHARE, 1 / len(training))
+            cut = thresholds.Contamination(share).cut(scores, training)
+            said = f"No calibration rows were kept, so the cut leaves {share:.2g} of the training rows above it. "
+            self.threshold_ = dataclasses.replace(cut, promise=said + "It promises nothing about new rows.")
         self.offset_ = -float(self.threshold_.value)
 
     def __sklearn_tags__(self) -> Any:

@@ -46,6 +46,8 @@ class TableFace:
             self.n_features_in_ = len(self.schema_.columns)
             self.feature_names_in_ = np.asarray(self.schema_.names, dtype=object)
             return self.schema_.encode(table)
+        if named := [name for name in ("id_columns", "ignored_columns", "categorical_columns") if getattr(self, name)]:
+            raise DataError(f"{named[0]} names columns, and an array has no names. Pass a data frame.")
         matrix = self._checked(X, reset=True)
         self.schema_ = Schema.of_array(matrix.shape[1])
         vars(self).pop("feature_names_in_", None)
@@ -75,7 +77,7 @@ class TableFace:
     def _checked(self, X: Any, *, reset: bool) -> Floats:
         matrix: Floats = validate_data(
             self,
-            X,
+            X.astype(np.float64).filled(np.nan) if isinstance(X, np.ma.MaskedArray) else X,
             reset=reset,
             dtype=np.float64,
             ensure_all_finite="allow-nan",

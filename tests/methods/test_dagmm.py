@@ -239,8 +239,9 @@ def test_the_covariance_weight_follows_the_scaling() -> None:
 def test_default_layers_follow_the_width_and_the_steps_a_budget() -> None:
     detector = DAGMM()
     detector.planned_epochs_ = 1
-    assert linear_shapes(detector.build((6,)).encoder) == [(6, 12), (12, 4), (4, detector.latent_dim)]
-    assert linear_shapes(detector.build((120,)).encoder)[:3] == [(120, 60), (60, 30), (30, 10)]
+    assert linear_shapes(detector.build((6,)).encoder) == [(6, 64), (64, 32), (32, 8)]
+    assert linear_shapes(detector.build((200,)).encoder) == [(200, 100), (100, 50), (50, 8)]
+    assert linear_shapes(detector.build((5000,)).encoder)[:2] == [(5000, 256), (256, 128)]
     for rows, (epochs, batch_size) in {100: (4000, 128), 444618: (10, 1024)}.items():
         planned = detector._plan(rows)
         assert planned[1] == batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import warnings
@@ -98,6 +99,11 @@ def rows_and_roles(table: pa.Table, roles: Roles, condition: str | None) -> tupl
     return table, roles
 
 
+def checkpoint_of(output: Path) -> Path:
+    """Return the folder that keeps the state of the training of this model file."""
+    return output.with_name(output.name + ".checkpoint")
+
+
 def run(
     detector: Detector, table: pa.Table, output: Path, *, resume: bool, time_limit: float | None, quiet: bool
 ) -> None:
@@ -108,7 +114,7 @@ def run(
     Interrupted
         On Ctrl-C or SIGTERM, with where the checkpoint is and how to go on.
     """
-    checkpoint = output.with_name(output.name + ".checkpoint")
+    checkpoint = checkpoint_of(output)
     if resume and not checkpoint.exists():
         raise InvalidParameter(f"There is no training to resume: {checkpoint} does not exist. Run without --resume.")
     if not resume and checkpoint.exists():
@@ -140,6 +146,7 @@ def save(detector: Detector, output: str, threshold: str | None) -> UnsupportedL
             refused = UnsupportedLevel(f"{error} {kept}")
     try:
         io.save(detector, output)
+        shutil.rmtree(checkpoint_of(Path(output)), ignore_errors=True)
     except EnvironmentFailure as error:
         raise EnvironmentFailure(f"{error} {_rescued(detector, Path(output).name)}") from error
     return refused

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 FULL_UP_TO = 1024
 """Features up to which the residuals' full covariance is kept; beyond, their variances."""
 N_TYPICAL = 64
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = (0.05, 0.5, 0.95)
 
 Measure = Callable[[Tensor], Tensor]
 
@@ -72,7 +72,7 @@ class ResidualModel(nn.Module):
     def replacements(self, x: Tensor, residual: Tensor, features: Tensor) -> list[Tensor]:
         """Return candidate values of one column's `features` (f,), each (b, f).
 
-        A number: its best value, and five quantiles of the typical rows. A group of one-hot features: what the first
+        A number: its best value, and three quantiles of the typical rows. A group of one-hot features: what the first
         typical rows have there.
         """
         own = self.typical[:, features]
