@@ -274,7 +274,8 @@ def tensor_content(content: Content, random: np.random.Generator) -> bytes:
         case 1:
             arrays[name] = np.zeros((*array.shape, 2), array.dtype)
         case 2:
-            arrays[name] = array.astype(np.int32 if array.dtype != np.int32 else np.float32)
+            with np.errstate(invalid="ignore"):
+                arrays[name] = array.astype(np.int32 if array.dtype != np.int32 else np.float32)
         case 3 if array.dtype.kind == "f" and array.size:
             array.flat[int(random.integers(array.size))] = np.nan
             arrays[name] = array

@@ -313,10 +313,13 @@ def test_absurd_sizes_take_no_memory(dagmm: Path, sizes: dict[str, Any]) -> None
 def test_categories_without_numbers_of_their_own_are_refused_before_they_are_built(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(io.TablePreprocessor, "from_plan", lambda *_: pytest.fail("was built"))
+    monkeypatch.setattr(io.Schema, "from_json", lambda *_: pytest.fail("was built"))
     many = [str(i) for i in range(300_000)]
+    alter(model, lambda m: m["schema"].update(columns=[{"name": name, "kind": "numeric"} for name in many]))
+    assert "more columns and categories" in refusal(model)
+    alter(model, lambda m: m.update(schema=fitted("pca").schema_.to_json()))
     alter(model, lambda m: m["schema"]["columns"][3].update(categories=many))
-    assert "more categories than its tensors have numbers" in refusal(model)
+    assert "more columns and categories than its tensors have numbers" in refusal(model)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -409,6 +412,7 @@ def test_an_entry_of_any_json_type_or_none_is_refused(model: Path, entry: str) -
         (lambda m: m["threshold"].update(details={}), "do not belong to its rule"),
         (lambda m: m["threshold"]["details"].update(rows=[1]), "stands where a finite number should"),
         (lambda m: m["threshold"]["details"].update(level=0), "do not belong to its rule"),
+        (lambda m: m["threshold"]["details"].update({str(i): i for i in range(101)}), "more than 100 figures"),
         (lambda m: m["training"].update(rows="many"), "'many' stands where a count should"),
         (lambda m: m["training"].update(seconds=None), "None stands where a finite number should"),
         (lambda m: m["training"].update(history={}), "history"),
@@ -422,7 +426,7 @@ def test_an_entry_of_any_json_type_or_none_is_refused(model: Path, entry: str) -
         (lambda m: m["preprocess"].update(missing=[99]), "preprocessing plan"),
         (lambda m: m["schema"]["columns"][3].update(categories=["a"]), "tensor"),
     ],
-    ids=range(26),
+    ids=range(27),
 )
 def test_entries_that_do_not_fit_are_named(dagmm: Path, change: Any, words: str) -> None:
     assert words in refusal(alter(dagmm, change))

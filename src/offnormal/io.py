@@ -35,6 +35,7 @@ KIND = "offnormal model"
 SCORER = "scorer/"
 OTHER_TENSORS = {"calibration", "training_scores", "reference"}
 LONGEST_MESSAGE = 600
+MOST_FIGURES = 100
 
 Array = np.ndarray[Any, Any]
 
@@ -94,6 +95,7 @@ def info(path: str | Path) -> dict[str, Any]:
     manifest = container.read_manifest(Path(path))
     with _refusing(path):
         _check_manifest(manifest, path)
+        Schema.from_json(manifest["schema"])
     return manifest
 
 
@@ -169,7 +171,6 @@ def _check_manifest(manifest: dict[str, Any], path: str | Path) -> None:
         if not isinstance(manifest[name], dict):
             raise ValueError(f"its entry {name!r} is no object")
     _text(manifest["method"])
-    Schema.from_json(manifest["schema"])
     _integer(manifest["seed"])
     _cut(manifest["threshold"])
     for version in manifest["versions"].values():
@@ -186,6 +187,7 @@ def _check_manifest(manifest: dict[str, Any], path: str | Path) -> None:
 
 
 def _restore(manifest: dict[str, Any], tensors: dict[str, Array]) -> Detector:
+    _check_sizes(manifest["schema"], tensors)
     detector = _unfitted(manifest)
     schema = Schema.from_json(manifest["schema"])
     detector.schema_ = schema
@@ -208,6 +210,14 @@ def _restore(manifest: dict[str, Any], tensors: dict[str, Array]) -> Detector:
     detector.threshold_ = _cut(manifest["threshold"])
     detector.offset_ = -detector.threshold_.value
     return detector
+
+
+def _check_sizes(schema: dict[str, Any], tensors: Mapping[str, Array]) -> None:
+    """Before anything is built: every column and every known category has a number of its own, whatever the method."""
+    columns = schema["columns"]
+    claimed = len(columns) + sum(len(column.get("categories", ())) for column in columns)
+    if claimed > sum(tensor.size for name, tensor in tensors.items() if name.startswith(SCORER)):
+        raise ValueError("it has more columns and categories than its tensors have numbers")
 
 
 def _unfitted(manifest: dict[str, Any]) -> Detector:
@@ -235,10 +245,6 @@ def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, Arr
     if odd := {name for name in tensors if not name.startswith(SCORER)} ^ OTHER_TENSORS:
         raise ValueError(f"tensor {min(odd)!r} is missing or unknown")
     state = {name.removeprefix(SCORER): torch.from_numpy(t) for name, t in tensors.items() if name.startswith(SCORER)}
-    columns = detector.schema_.columns
-    # Every column and every known category has a number of its own in the file, whatever the method.
-    if len(columns) + sum(len(column.categories) for column in columns) > sum(t.numel() for t in state.values()):
-        raise ValueError("its columns have more categories than its tensors have numbers")
     preprocess = TablePreprocessor.from_plan(detector.schema_, detector.scaling, manifest["preprocess"])
     with torch.device("meta"):
         method = detector.build((preprocess.n_features,))
@@ -247,7 +253,7 @@ def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, Arr
     scorer.load_state_dict(state, assign=True)
     scorer.eval()
     with torch.inference_mode():
-        score = scorer(torch.full((1, len(columns)), torch.nan, dtype=torch.float64))
+        score = scorer(torch.full((1, detector.n_features_in_), torch.nan, dtype=torch.float64))
     if not bool(score.isfinite().all()):
         raise ValueError("its tensors give a row without values no score")
     return scorer
@@ -295,6 +301,8 @@ def _reference(reference: Array, columns: tuple[Column, ...]) -> Array:
 def _cut(entry: dict[str, Any]) -> Cut:
     rule, details = _text(entry["rule"]), entry["details"]
     thresholds.parse_rule(rule)
+    if len(details) > MOST_FIGURES:
+        raise ValueError(f"its threshold rests on more than {MOST_FIGURES} figures")
     for figure in details.values():
         _text(figure) if isinstance(figure, str) else _number(figure)
     cut = Cut(float(_number(entry["value"])), rule, _text(entry["promise"]), dict(details))

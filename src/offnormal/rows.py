@@ -77,7 +77,7 @@ class TableFace:
     def _checked(self, X: Any, *, reset: bool) -> Floats:
         matrix: Floats = validate_data(
             self,
-            X.astype(np.float64).filled(np.nan) if isinstance(X, np.ma.MaskedArray) else X,
+            np.ma.filled(X.astype(np.float64), np.nan) if isinstance(X, np.ma.MaskedArray) else X,
             reset=reset,
             dtype=np.float64,
             ensure_all_finite="allow-nan",
