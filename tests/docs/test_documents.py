@@ -100,7 +100,13 @@ def check_options(line: str) -> None:
         group.commands[words[0]].make_context(words[0], words[1:])
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != READMES[1] and blocks(page)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(READMES[0], marks=pytest.mark.slow),
+        *(page for page in PAGES if page not in READMES and blocks(page)),
+    ],
+)
 def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(detector, "STEP_BUDGET", STEPS)
