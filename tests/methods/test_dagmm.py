@@ -255,3 +255,22 @@ def test_unknown_presets_and_parameters_name_the_nearest() -> None:
         DAGMM.from_preset("kddcup", latent_dims=2)
     with pytest.raises(InvalidParameter, match=r"latent_dim must be an int, at least 1; got 0"):
         DAGMM(latent_dim=0).fit(ROWS.numpy())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch.compile warns about its own internals
+def test_compiled_training_equals_eager_training_to_rounding() -> None:
+    rows = ROWS.numpy()
+    options = {"epochs": 3, "calibration": "none", "early_stopping": False, "dropout": 0.0}
+    eager = DAGMM(**options).fit(rows)
+    compiled = DAGMM(**options, compile=True).fit(rows)
+    np.testing.assert_allclose(compiled.anomaly_score(rows), eager.anomaly_score(rows), rtol=1e-2, atol=1e-2)
+    for first, second in zip(eager.training_["history"], compiled.training_["history"], strict=True):
+        assert second["terms"] == pytest.approx(first["terms"], rel=1e-3, abs=1e-4)
+
+
+def test_bfloat16_training_lowers_the_reconstruction_error() -> None:
+    detector = DAGMM(epochs=40, calibration="none", early_stopping=False, precision="bfloat16").fit(ROWS.numpy())
+    history = detector.training_["history"]
+    assert history[-1]["terms"]["reconstruction"] < 0.5 * history[0]["terms"]["reconstruction"]
+    assert detector.anomaly_score(ROWS.numpy()).dtype == np.float64

@@ -18,6 +18,7 @@ import offnormal
 from offnormal.cli import evaluate, explain, fit, flags, info, methods, report, score, threshold
 from offnormal.cli.failures import end_quietly, exit_code_of, interrupt_on_termination, told_in_one_sentence
 
+COMMANDS = ("fit", "score", "evaluate", "explain", "report", "threshold", "info", "methods")
 COMPLETION_VARIABLE = "_OFFNORMAL_COMPLETE"
 
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 1 the environment failed; 2 a mistake of the user's; 130 interrupted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _choose_threads(given)
     try:
         with interrupt_on_termination():
             typer.main.get_command(application(given)).main(args=given, prog_name="offnormal")
@@ -63,7 +65,8 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_root)
-    fitting = list(arguments[:1]) == ["fit"] and COMPLETION_VARIABLE not in os.environ
+    named = next((word for word in arguments if word in COMMANDS), None)
+    fitting = named == "fit" and COMPLETION_VARIABLE not in os.environ
     commands: dict[str, Callable[..., None]] = {
         "fit": flags.with_flags(fit.fit, flags.of_registered_methods() if fitting else ()),
         "score": score.score,
@@ -79,6 +82,14 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
+def _choose_threads(arguments: Sequence[str]) -> None:
+    """Set the number of threads before torch is loaded, which reads it once."""
+    text = " ".join(arguments).replace("--threads=", "--threads ").split()
+    if "--threads" in text[:-1] and text[text.index("--threads") + 1].isdigit():
+        os.environ["OMP_NUM_THREADS"] = text[text.index("--threads") + 1]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"offnormal {offnormal.__version__}")
@@ -89,5 +100,14 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", callback=_show_version, is_eager=True)
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Threads for the networks. Default: OMP_NUM_THREADS, else 1: small networks gain little from more, and "
+            "on a busy machine two threads can be ten times slower than one.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Learn what is normal from unlabeled data and say what is not."""

@@ -4,8 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class _TanhChain(torch.autograd.Function):
+    """Linear layers with tanh between them as one node of the graph, tanh and its gradient in place.
+
+    For small networks the bookkeeping of a node per layer costs as much as the matrix products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *params: Tensor) -> Tensor:
+        outputs = [x]
+        for i in range(0, len(params), 2):
+            h = torch.addmm(params[i + 1], outputs[-1], params[i].T)
+            outputs.append(h.tanh_() if i < len(params) - 2 else h)
+        ctx.save_for_backward(*params[::2], *outputs[:-1])
+        return outputs[-1]
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        n_layers = len(ctx.saved_tensors) // 2
+        weights, inputs = ctx.saved_tensors[:n_layers], ctx.saved_tensors[n_layers:]
+        gradients: list[Tensor | None] = []
+        g = upstream
+        for i in reversed(range(n_layers)):
+            gradients = [g.T @ inputs[i], g.sum(0), *gradients]
+            if i > 0:
+                g = g @ weights[i]
+                torch.ops.aten.tanh_backward.grad_input(g, inputs[i], grad_input=g)
+        return (g @ weights[0] if ctx.needs_input_grad[0] else None, *gradients)
+
+
+class TanhChain(nn.Sequential):
+    """An MLP of linear layers and tanh, run as one node. First derivatives only.
+
+    Under autocast, and where no gradient is asked for, it is the plain chain.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (b, sizes[0]) to (b, sizes[-1])."""
+        if not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+            plain: Tensor = super().forward(x)
+            return plain
+        result: Tensor = _TanhChain.apply(x, *self.parameters())  # type: ignore[no-untyped-call]
+        return result
 
 
 def mlp(
@@ -43,7 +91,7 @@ def mlp(
             layers.append(activation())
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
-    return nn.Sequential(*layers)
+    return TanhChain(*layers) if activation is nn.Tanh and dropout == 0 and len(sizes) > 2 else nn.Sequential(*layers)
 
 
 def funnel(n_features: int) -> tuple[int, int]:
