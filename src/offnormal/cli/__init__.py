@@ -104,8 +104,8 @@ def _root(
         int | None,
         typer.Option(
             min=1,
-            help="Threads for the networks. Default: OMP_NUM_THREADS, else 1: small networks gain little from more, and "
-            "on a busy machine two threads can be ten times slower than one.",
+            help="Threads for the networks. Default: OMP_NUM_THREADS, else 1: small networks gain little from more, "
+            "and on a busy machine two threads can be ten times slower than one.",
             show_default=False,
         ),
     ] = None,

@@ -195,7 +195,13 @@ def _prefixed(whitening: Whitening) -> dict[str, Tensor]:
     return {f"whitening_{name}": value for name, value in whitening._asdict().items()}
 
 
-_PAPER = {"latent_dim": 1, "scaling": "minmax", "learning_rate": 1e-4, "early_stopping": False, "covariance_weight": 0.005}
+_PAPER = {
+    "latent_dim": 1,
+    "scaling": "minmax",
+    "learning_rate": 1e-4,
+    "early_stopping": False,
+    "covariance_weight": 0.005,
+}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -130,8 +130,8 @@ class _BatchEnergy(torch.autograd.Function):
     """Energy of each row under the mixture of its own batch, with the gradient written out in matrix products.
 
     With a_ik = log φ_k − ½ (q_ik + d log 2π + log|Σ_k|), q_ik = (z_i−μ_k)ᵀ Σ_k⁻¹ (z_i−μ_k) and w = softmax_k(a), an
-    upstream gradient g_i on E_i gives G_ik = g_i w_ik = −∂L/∂a_ik, and from there, through φ, μ and Σ as functions of z and γ,
-    m_k = ∂L/∂μ_k = −Σ_i G_ik Σ_k⁻¹ (z_i−μ_k) and
+    upstream gradient g_i on E_i gives G_ik = g_i w_ik = −∂L/∂a_ik, and from there, through φ, μ and Σ as functions of
+    z and γ, m_k = ∂L/∂μ_k = −Σ_i G_ik Σ_k⁻¹ (z_i−μ_k) and
     B_k = ∂L/∂Σ_k = ½ Σ_i G_ik (Σ_k⁻¹ − Σ_k⁻¹ (z_i−μ_k)(z_i−μ_k)ᵀ Σ_k⁻¹) − p diag(Σ_jj⁻²),
     where p is the upstream gradient on the penalty Σ_k Σ_j 1/Σ_k,jj. Rows are centered first: energies do not see a
     shift.

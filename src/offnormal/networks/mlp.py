@@ -27,7 +27,7 @@ class _TanhChain(torch.autograd.Function):
         return outputs[-1]
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         n_layers = len(ctx.saved_tensors) // 2
         weights, inputs = ctx.saved_tensors[:n_layers], ctx.saved_tensors[n_layers:]
@@ -50,7 +50,7 @@ class TanhChain(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, sizes[0]) to (b, sizes[-1])."""
         if not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
-            plain: Tensor = super().forward(x)
+            plain: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return plain
         result: Tensor = _TanhChain.apply(x, *self.parameters())  # type: ignore[no-untyped-call]
         return result
