@@ -36,7 +36,7 @@ from offnormal.method import Method, Phase, Update
 from offnormal.networks.mixture import Mixture, Moments, Whitening, batch_energy, energy, whiten
 from offnormal.networks.mlp import funnel, mlp
 from offnormal.networks.reconstruction import reconstruction_features
-from offnormal.networks.residuals import N_TYPICAL, ResidualModel, replacement_falls
+from offnormal.networks.residuals import ResidualModel, replacement_falls
 from offnormal.parameters import param
 
 ROWS_FOR_REASONS = 20_000
@@ -148,7 +148,7 @@ class DAGMMNetwork(Method):
             moments.add(z, torch.softmax(self.estimation(z).double(), dim=1))
             sample.append(_spaced(batch.x, ROWS_FOR_REASONS // len(batches) + 1))
         rows = torch.cat(sample)
-        self.residuals.fit(rows - self.reconstruct(rows), _spaced(rows, N_TYPICAL))
+        self.residuals.fit(rows - self.reconstruct(rows), rows)
         mixture = moments.mixture()
         for name, value in {**mixture._asdict(), **_prefixed(whiten(mixture))}.items():
             self.get_buffer(name).copy_(value)
@@ -171,7 +171,7 @@ class DAGMMNetwork(Method):
         Two measures are added: the energy (the score itself), and the deviance ½ rᵀ Σ_r⁻¹ r of the residual r = x − x′
         under the covariance of the training residuals, since the score sees r only through two norms and cannot tell
         columns apart by itself. The replacement is the one with the greatest summed fall among a handful: the value
-        that suits the other residuals best and three quantiles of training rows (categories: training rows').
+        that suits the other residuals best and three quantiles of training (categories: the three commonest).
         """
 
         def measures(rows: Tensor) -> Tensor:

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 FULL_UP_TO = 1024
 """Features up to which the residuals' full covariance is kept; beyond, their variances."""
-N_TYPICAL = 64
 QUANTILES = (0.05, 0.5, 0.95)
 
 Measure = Callable[[Tensor], Tensor]
 
 
 class ResidualModel(nn.Module):
-    """Mean and precision of the training residuals, and a few typical training rows, as buffers.
+    """Mean and precision of the training residuals, and usual values of each feature, as buffers; no row is kept.
 
     Parameters
     ----------
@@ -28,17 +27,20 @@ class ResidualModel(nn.Module):
 
     mean: Tensor
     precision: Tensor
-    typical: Tensor
+    levels: Tensor
+    share: Tensor
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
         wide = n_features > FULL_UP_TO
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
         self.register_buffer("precision", torch.zeros(n_features, 1 if wide else n_features, dtype=torch.float64))
-        self.register_buffer("typical", torch.zeros(N_TYPICAL, n_features))
+        self.register_buffer("levels", torch.zeros(len(QUANTILES), n_features))
+        # Of features that are 0 or 1 in training, how often they are 1; −1 for all others.
+        self.register_buffer("share", torch.zeros(n_features))
 
-    def fit(self, residuals: Tensor, typical: Tensor) -> None:
-        """Take the residuals of training rows (b, n) and some of the rows themselves (m, n).
+    def fit(self, residuals: Tensor, rows: Tensor) -> None:
+        """Take the residuals of training rows, and the rows, both (b, n).
 
         A thousandth of the mean variance is added to every variance, so that features the network rebuilds
         perfectly do not outweigh all others.
@@ -53,8 +55,10 @@ class ResidualModel(nn.Module):
             covariance = centered.T @ centered / len(centered)
             floor = 1e-3 * covariance.diagonal().mean() + 1e-12
             self.precision.copy_(torch.linalg.inv(covariance + floor * torch.eye(len(covariance)).to(covariance)))
-        repeats = -(-N_TYPICAL // len(typical))
-        self.typical.copy_(typical.repeat(repeats, 1)[:N_TYPICAL])
+        places = [round(q * (len(rows) - 1)) for q in QUANTILES]
+        self.levels.copy_(rows.sort(dim=0).values[places])
+        is_flag = ((rows == 0) | (rows == 1)).all(0)
+        self.share.copy_(torch.where(is_flag, rows.mean(0), -torch.ones_like(rows[0])))
 
     def _pulled(self, residual: Tensor) -> Tensor:
         centered = residual.double() - self.mean
@@ -72,15 +76,14 @@ class ResidualModel(nn.Module):
     def replacements(self, x: Tensor, residual: Tensor, features: Tensor) -> list[Tensor]:
         """Return candidate values of one column's `features` (f,), each (b, f).
 
-        A number: its best value, and three quantiles of the typical rows. A group of one-hot features: what the first
-        typical rows have there.
+        A number: its best value, and three quantiles of training. One-hot features: each of the three commonest values.
         """
-        own = self.typical[:, features]
-        if len(features) > 1:
-            return [row.expand(len(x), -1) for row in own[: len(QUANTILES)]]
-        levels = torch.tensor(QUANTILES, dtype=own.dtype, device=own.device)
-        quantiles = torch.quantile(own, levels, dim=0)
-        return [self.best_values(x, residual)[:, features], *(value.expand(len(x), -1) for value in quantiles)]
+        if len(features) > 1 and bool((self.share[features] >= 0).all()):
+            commonest = self.share[features].topk(min(len(QUANTILES), len(features))).indices
+            one_hot = nn.functional.one_hot(commonest, len(features)).to(x.dtype)
+            return [value.expand(len(x), -1) for value in one_hot]
+        usual = [value.expand(len(x), -1) for value in self.levels[:, features]]
+        return [self.best_values(x, residual)[:, features], *usual]
 
 
 def replacement_falls(
