@@ -60,30 +60,34 @@ class ResidualModel(nn.Module):
         is_flag = ((rows == 0) | (rows == 1)).all(0)
         self.share.copy_(torch.where(is_flag, rows.mean(0), -torch.ones_like(rows[0])))
 
-    def _pulled(self, residual: Tensor) -> Tensor:
-        centered = residual.double() - self.mean
-        return centered * self.precision[:, 0] if self.precision.shape[1] == 1 else centered @ self.precision
+    def _pulled(self, centered: Tensor) -> Tensor:
+        precision = self.precision.to(centered.dtype)
+        return centered * precision[:, 0] if precision.shape[1] == 1 else centered @ precision
 
     def deviance(self, residual: Tensor) -> Tensor:
-        """Return ½ rᵀ Σ⁻¹ r, r the residual about its training mean: nats of unusualness, shape (b,)."""
-        return 0.5 * (self._pulled(residual) * (residual.double() - self.mean)).sum(1)
+        """Return ½ rᵀ Σ⁻¹ r, r the residual about its training mean: nats of unusualness, float64, shape (b,).
+
+        The product is taken in the residual's own float32: it is where the time of an explanation goes.
+        """
+        centered = residual - self.mean.to(residual.dtype)
+        return 0.5 * (self._pulled(centered) * centered).sum(1).double()
 
     def best_values(self, x: Tensor, residual: Tensor) -> Tensor:
         """Return, for each feature alone, the value of least deviance for a fixed reconstruction, shape (b, n)."""
         own = self.precision[:, 0] if self.precision.shape[1] == 1 else self.precision.diagonal()
-        return (x.double() - self._pulled(residual) / own).to(x.dtype)
+        return (x.double() - self._pulled(residual.double() - self.mean) / own).to(x.dtype)
 
-    def replacements(self, x: Tensor, residual: Tensor, features: Tensor) -> list[Tensor]:
+    def replacements(self, best: Tensor, features: Tensor) -> list[Tensor]:
         """Return candidate values of one column's `features` (f,), each (b, f).
 
         A number: its best value, and three quantiles of training. One-hot features: each of the three commonest values.
         """
         if len(features) > 1 and bool((self.share[features] >= 0).all()):
             commonest = self.share[features].topk(min(len(QUANTILES), len(features))).indices
-            one_hot = nn.functional.one_hot(commonest, len(features)).to(x.dtype)
-            return [value.expand(len(x), -1) for value in one_hot]
-        usual = [value.expand(len(x), -1) for value in self.levels[:, features]]
-        return [self.best_values(x, residual)[:, features], *usual]
+            one_hot = nn.functional.one_hot(commonest, len(features)).to(best.dtype)
+            return [value.expand(len(best), -1) for value in one_hot]
+        usual = [value.expand(len(best), -1) for value in self.levels[:, features]]
+        return [best[:, features], *usual]
 
 
 def replacement_falls(
@@ -109,11 +113,12 @@ def replacement_falls(
         The falls at the replacement whose summed fall is greatest; zero where none lowers the sum.
     """
     before = measures(x)
+    best_values = model.best_values(x, residual)
     falls = torch.zeros(before.shape[1], len(x), n_groups, dtype=before.dtype, device=x.device)
     for group in range(n_groups):
         features = (groups == group).nonzero().flatten()
         best = falls[:, :, group]
-        for values in model.replacements(x, residual, features):
+        for values in model.replacements(best_values, features):
             changed = x.clone()
             changed[:, features] = values.to(x.dtype)
             fall = (before - measures(changed)).T
