@@ -44,12 +44,16 @@ class _TanhChain(torch.autograd.Function):
 class TanhChain(nn.Sequential):
     """An MLP of linear layers and tanh, run as one node. First derivatives only.
 
-    Under autocast, and where no gradient is asked for, it is the plain chain.
+    Compiled, under autocast, and where no gradient is asked for, it is the plain chain.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (b, sizes[0]) to (b, sizes[-1])."""
-        if not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+        if (
+            torch.compiler.is_compiling()  # the compiler fuses the plain layers better still
+            or not torch.is_grad_enabled()
+            or torch.is_autocast_enabled(x.device.type)
+        ):
             plain: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return plain
         result: Tensor = _TanhChain.apply(x, *self.parameters())  # type: ignore[no-untyped-call]

@@ -59,5 +59,9 @@ def reconstruction_features(x: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor,
     cosine_similarity : Tensor, shape (b,)
         x·x′ / (‖x‖₂ ‖x′‖₂), in [−1, 1].
     """
+    if torch.compiler.is_compiling():  # the compiler fuses the formulas as they stand
+        square = (x - rebuilt).square().sum(1)
+        norm, rebuilt_norm = x.norm(dim=1) + EPSILON, rebuilt.norm(dim=1) + EPSILON
+        return square, (square + EPSILON**2).sqrt() / norm, (x * rebuilt).sum(1) / (norm * rebuilt_norm)
     result: tuple[Tensor, Tensor, Tensor] = _ReconstructionFeatures.apply(x, rebuilt)  # type: ignore[no-untyped-call]
     return result
