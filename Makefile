@@ -28,8 +28,8 @@ demo: venv  ## train on a real table, print the most anomalous rows, leave demo/
 	@echo "Left demo/model.offnormal and demo/report.html"
 
 lint: venv  ## style
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
 
 types: venv  ## static types, strict
 	$(BIN)/mypy

@@ -183,7 +183,7 @@ class _BatchEnergy(torch.autograd.Function):
         return on_z, on_gamma / total, None
 
 
-@torch.compiler.disable  # small linear algebra with a data-dependent floor: a break in the graph, best a clean one
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # a data-dependent floor breaks the graph: break it cleanly
 def batch_energy(z: Tensor, gamma: Tensor, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """Return each row's energy under the mixture of its own batch, and the penalty Σ_k Σ_j 1/Σ_k,jj.
 
