@@ -255,12 +255,12 @@ def test_an_unknown_rule_gets_a_suggestion() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("conformal:0", "alpha must be a number, above 0, below 1; got 0.0"),
+        ("conformal:0", "alpha must be a finite number, above 0, below 1; got 0.0"),
         ("conformal:nan", "alpha must be"),
         ("conformal:x", "should read conformal:ALPHA"),
         ("mad:", "should read mad:K"),
         ("mad:-1", "k must be"),
-        ("pot:0.001,0.2", "start must be a number, at least 0.5"),
+        ("pot:0.001,0.2", "start must be a finite number, at least 0.5"),
         ("pot:0.1,0.9,0.8", "should read pot:RISK,START"),
         ("fixed", "should read fixed:VALUE"),
         ("fixed:inf", "finite"),
