@@ -122,10 +122,10 @@ def page(results: dict[str, dict[str, list[float]]], seeds: int) -> str:
     """Return docs/defaults.md."""
     lines = [
         "# Defaults, by evidence", "",
-        f"AUROC, mean ± standard deviation over {seeds} seeds (`python benchmarks/defaults.py --seeds {seeds}`). Half of",
-        "all rows at random train, of those the normal ones only; the other half tests. The defaults were chosen by the",
-        "last column, once, for all tables together; that used labels of these tables, so no row here is a result for",
-        "its data set. Nothing is tuned per table.", "",
+        f"AUROC, mean ± standard deviation over {seeds} seeds (`python benchmarks/defaults.py --seeds {seeds}`).",
+        "Half of all rows at random train, of those the normal ones only; the other half tests. The defaults were",
+        "chosen by the last column, once, for all tables together; that used labels of these tables, so no row here",
+        "is a result for its data set. Nothing is tuned per table.", "",
         "| | " + " | ".join(TABLES) + " | mean |",
         "|---" * (len(TABLES) + 2) + "|",
     ]  # fmt: skip
