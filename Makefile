@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: venv  ## train on a real table, print the most anomalous rows, leave demo/model.offnormal and demo/report.html
 	$(BIN)/python examples/breast_cancer.py demo/breast_cancer.csv
-	$(BIN)/offnormal fit demo/breast_cancer.csv --id id --label diagnosis --train-where diagnosis=benign --epochs 300 -o demo/model.offnormal
+	$(BIN)/offnormal fit demo/breast_cancer.csv --id id --label diagnosis --train-where diagnosis=benign -o demo/model.offnormal
 	$(BIN)/offnormal explain demo/model.offnormal demo/breast_cancer.csv --worst 3 --top 4
 	$(BIN)/offnormal report demo/model.offnormal demo/breast_cancer.csv --label diagnosis --anomaly malignant -o demo/report.html
 	@echo "Left demo/model.offnormal and demo/report.html"

@@ -189,7 +189,8 @@ def test_what_stood_there_and_what_is_usual_in_every_kind_of_column() -> None:
             "fixed": [2.0, 1.5],
         }
     )
-    explanation = detector.explain(odd)
+    with pytest.warns(UserWarning, match="missing in 1 of 2 rows and was never missing in training"):
+        explanation = detector.explain(odd)
     assert explanation.values[0] == ["2,501", "FR (never seen)", "true", "2027-01-01 05:06:07", "3.5", "2"]
     assert explanation.values[1] == ["missing"] * 5 + ["1.5"]
     low, high = np.quantile(rows["area"], [0.05, 0.95])
@@ -199,6 +200,22 @@ def test_what_stood_there_and_what_is_usual_in_every_kind_of_column() -> None:
         "missing", "1.5",
     )  # fmt: skip
     assert any(reason.startswith("country = FR (never seen) (usually KR, ") for reason in explanation.reasons(6)[0])
+
+
+def test_a_dead_sensor_is_told_and_a_known_gap_is_not() -> None:
+    rows = pd.DataFrame({"a": np.arange(20.0), "b": [np.nan, *np.arange(19.0)]})
+    detector = pca().fit(rows)
+    detector.anomaly_score(pd.DataFrame({"a": [1.0], "b": [np.nan]}))
+    with pytest.warns(UserWarning, match="'a' is missing in 2 of 3 rows"):
+        detector.anomaly_score(pd.DataFrame({"a": [1.0, np.nan, np.nan], "b": [1.0, 2.0, 3.0]}))
+
+
+def test_texts_that_are_all_times_are_times_as_in_a_file() -> None:
+    stamps = [f"2026-01-{day:02d} 08:00:00" for day in range(1, 29)]
+    detector = pca().fit(pd.DataFrame({"when": stamps, "x": np.arange(28.0)}))
+    assert [column.kind for column in detector.schema_.columns] == ["datetime", "numeric"]
+    words = pca(categorical_columns=("when",)).fit(pd.DataFrame({"when": stamps[:9] * 2, "x": np.arange(18.0)}))
+    assert words.schema_.columns[0].kind == "category"
 
 
 def test_a_frequency_coded_column_speaks_in_its_own_words() -> None:

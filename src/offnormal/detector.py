@@ -10,6 +10,8 @@ import dataclasses
 import hashlib
 import math
 import numbers
+import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -203,6 +205,14 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         self.planned_epochs_, self.planned_batch_size_ = self._plan(len(kept))
         self.scorer_, training = self._train(encoded[kept], "final", options, share)
         self.reference_ = self._reference(encoded[kept])
+        after_final = time.perf_counter()
+        if training.stopped == "time limit":
+            warnings.warn(
+                f"The time limit ended training in epoch {len(training.history)} of {self.planned_epochs_}; "
+                "the scores may be poor. Give more time, or fewer epochs.",
+                UserWarning,
+                stacklevel=3,
+            )
         scores = self.scorer_.score_rows(encoded)
         if not np.isfinite(scores).all():
             raise DataError(
@@ -221,6 +231,7 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
             "features": int(self.scorer_.preprocess.n_features),
             "epochs": sum(training.best_epoch.values()),
             **dataclasses.asdict(training),
+            "seconds": training.seconds + time.perf_counter() - after_final,  # the folds' trainings included
         }
 
     def _train(
@@ -299,7 +310,7 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
                 raise InvalidParameter(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {self.device!r}.")
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise InvalidParameter(f"device {self.device!r} is not to be had here; use 'auto' or 'cpu'.") from error
+            raise InvalidParameter(f"device {self.device!r} is not available here; use 'auto' or 'cpu'.") from error
         return self.device
 
     # --- scores ---------------------------------------------------------------------------------------------------

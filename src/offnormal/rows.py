@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from offnormal.data.columns import Schema
 from offnormal.data.tables import from_frame, is_frame
 from offnormal.errors import DataError
+from offnormal.scorer import Scorer
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +29,7 @@ class TableFace:
     categorical_columns: tuple[str, ...]
     max_categories: int
     schema_: Schema
+    scorer_: Scorer
     reference_: Floats
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
@@ -57,9 +60,27 @@ class TableFace:
         """Encode rows to score, (rows, columns)."""
         _refuse_paths(X)
         if is_frame(X):
-            return self.schema_.encode(from_frame(X))
-        matrix = self._checked(X, reset=False)
-        return matrix if not self.schema_.named else self.schema_.encode_array(matrix)
+            encoded = self.schema_.encode(from_frame(X))
+        else:
+            encoded = self._checked(X, reset=False)
+            if self.schema_.named:
+                encoded = self.schema_.encode_array(encoded)
+        self._warn_of_gaps(encoded)
+        return encoded
+
+    def _warn_of_gaps(self, encoded: Floats) -> None:
+        """Warn where numbers are missing in a column that was complete in training: a dead sensor looks normal."""
+        empty = np.isnan(encoded).sum(axis=0)
+        known_gaps = set(self.scorer_.preprocess.plan["missing"])
+        for j in np.flatnonzero(empty):
+            column = self.schema_.columns[j]
+            if int(j) not in known_gaps and column.kind in ("numeric", "boolean"):
+                warnings.warn(
+                    f"Column {column.name!r} is missing in {empty[j]} of {len(encoded)} rows and was never missing in "
+                    "training. The training median stands in, so these rows look more normal than they may be.",
+                    UserWarning,
+                    stacklevel=4,
+                )
 
     def _encode_with_texts(self, X: Any) -> tuple[Floats, list[list[str]]]:
         """Encode rows and write every cell as text."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 import typer.main
 
 import offnormal
 from offnormal.cli import evaluate, explain, fit, flags, info, methods, report, score, threshold
-from offnormal.cli.failures import end_quietly, exit_code_of, interrupt_on_termination, told_in_one_sentence
+from offnormal.cli.commands import Command
+from offnormal.cli.failures import end_quietly, exit_code_of, interrupt_on_termination, leave, told_in_one_sentence
 
 COMMANDS = ("fit", "score", "evaluate", "explain", "report", "threshold", "info", "methods")
 COMPLETION_VARIABLE = "_OFFNORMAL_COMPLETE"
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:  # noqa: BLE001  the last line of defense: no traceback reaches a user
         code = exit_code_of(error)
     return end_quietly(code)
+
+
+def entry() -> NoReturn:
+    """Run the command line as a process of its own and leave it."""
+    leave(main())
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -78,7 +84,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
         "methods": methods.methods,
     }
     for name, command in commands.items():
-        app.command(name)(told_in_one_sentence(command))
+        app.command(name, cls=Command)(told_in_one_sentence(command))
     return app
 
 

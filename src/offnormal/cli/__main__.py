@@ -1,7 +1,5 @@
 """`python -m offnormal.cli`: the same as the `offnormal` command."""
 
-import sys
+from offnormal.cli import entry
 
-from offnormal.cli import main
-
-sys.exit(main())
+entry()

@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -76,7 +76,7 @@ def sentence(error: BaseException) -> str:
     if _is_out_of_memory(error):
         return "Out of memory: use fewer rows or columns, a smaller --batch-size, or a machine with more memory."
     if isinstance(error, UnicodeDecodeError):
-        return f"The file is not UTF-8 text ({said}); save it as UTF-8 and try again."
+        return f"The file is not UTF-8 text ({said}). Save it as UTF-8, or name its encoding (--encoding cp949)."
     if isinstance(error, OSError):
         what = error.strerror or said or type(error).__name__
         return f"{what}: {error.filename}." if error.filename is not None else f"{what}."
@@ -106,6 +106,16 @@ def reader_is_gone(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ if isinstance(error, EnvironmentFailure) else None
     return False
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once.
+
+    Threads of the table reader may still be winding down after a refused file; an ordinary exit then destroys them
+    under way and aborts. Nothing is left to be done: the streams are flushed and files are closed by their writers.
+    """
+    end_quietly(code)
+    os._exit(code)
 
 
 def end_quietly(code: int) -> int:

@@ -68,6 +68,8 @@ def learn_column(column: Any, name: str, categorical: bool, max_categories: int)
     """
     column = values.plain(column)
     kind: Kind = values.kind_of(column, name)
+    if not categorical and kind == "category" and values.reads_as_times(column, name):
+        kind = "datetime"  # as the reader of a CSV file would have taken it
     if not categorical and kind != "category":
         return Column(name, kind)
     texts = values.texts(column, name)

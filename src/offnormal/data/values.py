@@ -146,6 +146,18 @@ def seconds(column: Any, name: str) -> np.ndarray:
     raise SchemaMismatch(f"{name!r} should hold dates or times but holds {kind} values")
 
 
+def reads_as_times(column: Any, name: str) -> bool:
+    """Return whether every text of a plain column is a date or time in ISO 8601."""
+    if len(column) == column.null_count:
+        return False
+    try:
+        for part in (column.drop_null().slice(0, 20), column):  # most columns of words are told by a few
+            _moments(part, name)
+    except SchemaMismatch:
+        return False
+    return True
+
+
 def texts(column: Any, name: str) -> Any:
     """Return a plain column as text (large_string, chunked); a whole number reads the same as int and as float."""
     kind = column.type
