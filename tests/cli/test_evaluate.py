@@ -85,7 +85,7 @@ def test_rows_without_a_label_are_left_out_and_said(run, model, data, tmp_path):
     target.write_text("\n".join(lines))
     result = run("evaluate", model, target, *LABELS, "--bootstrap", 0)
     assert "399 rows" in result.stdout
-    assert "1 rows without a label" in result.stdout
+    assert "1 row without a label" in result.stdout
 
 
 @pytest.mark.parametrize(

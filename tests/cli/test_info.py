@@ -13,6 +13,8 @@ def test_what_the_model_is(run, model):
     for words in (
         "pca",
         "380 rows",
+        "380 rows (folds)",
+        "On average at most 1%",
         "closed form",
         "amount (numeric)",
         "country (3 values)",

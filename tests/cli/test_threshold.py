@@ -29,7 +29,9 @@ def test_a_new_rule_goes_to_a_new_file(run, model, tmp_path):
     target, before = tmp_path / "new.offnormal", model.read_bytes()
     result = run("threshold", model, "mad:3", "-o", target)
     assert result.exit_code == 0, result.output
-    assert "mad:3" in result.stdout
+    cut = offnormal.load(model).threshold_.value
+    assert f"mad:3 (was conformal:0.01, cut {cut:.6g})" in result.stdout
+    assert "approximate" not in result.stdout  # the rule promises no rate
     assert str(target) in result.stdout
     assert offnormal.load(target).threshold_ == offnormal.load(model).set_threshold("mad:3").threshold_
     assert model.read_bytes() == before

@@ -122,7 +122,12 @@ def training_in_words(training: Mapping[str, Any]) -> str:
     """Return time, epochs and how it ended: "3 min 5 s, 40 epochs, early stopping"."""
     if not training["epochs"]:
         return f"{seconds_in_words(training['seconds'])}, closed form"
-    return f"{seconds_in_words(training['seconds'])}, {training['epochs']} epochs, {training['stopped']}"
+    return f"{seconds_in_words(training['seconds'])}, {how_many(training['epochs'], 'epoch')}, {training['stopped']}"
+
+
+def how_many(n: int, noun: str) -> str:
+    """Return "1 row" or "1,234 rows"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def seconds_in_words(seconds: float) -> str:

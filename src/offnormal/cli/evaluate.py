@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     AnomalyOption,
     DataArgument,
@@ -61,7 +61,7 @@ def evaluate(
                 data, detector, names=names, data_format=data_format, encoding=encoding, text_columns=[label]
             )
         y, counted = labels.of_table(table, label, anomaly or [], normal or [])
-        with working(f"Scoring {table.num_rows:,} rows", quiet):
+        with working(f"Scoring {how_many(table.num_rows, 'row')}", quiet):
             scores = detector.anomaly_score(table)[counted]
         y = y[counted]
         with working("Measuring", quiet):
@@ -79,8 +79,12 @@ def _tell(record: dict[str, Any]) -> None:
 
     console = answers()
     share = record["anomalies"] / record["rows"]
-    left_out = f"; {record['left_out']:,} rows without a label that counts left out" if record["left_out"] else ""
-    say(console, f"{record['rows']:,} rows, {record['anomalies']:,} of them anomalies ({share:.2%}){left_out}")
+    left_out = (
+        f"; {how_many(record['left_out'], 'row')} without a label that counts left out" if record["left_out"] else ""
+    )
+    say(
+        console, f"{how_many(record['rows'], 'row')}, {record['anomalies']:,} of them anomalies ({share:.2%}){left_out}"
+    )
     interval = f"95 % interval ({record['draws']:,} draws)" if record["draws"] else ""
     ranking = Table("ranking", "value", interval)
     for name, words in (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
@@ -55,7 +55,7 @@ def explain(
             table = reading.rows(data, detector, names=names, data_format=data_format, encoding=encoding)
         if row and max(row) >= table.num_rows:
             raise InvalidParameter(f"--row {max(row)} is beyond the data, which has rows 0 to {table.num_rows - 1}.")
-        with working(f"Scoring {table.num_rows:,} rows", quiet):
+        with working(f"Scoring {how_many(table.num_rows, 'row')}", quiet):
             columns = scoring.scored(detector, table, None)
             order = np.argsort(-columns["anomaly_score"], kind="stable")
             chosen = np.array(row) if row else order[:worst]

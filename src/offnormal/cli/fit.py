@@ -14,6 +14,7 @@ from offnormal.cli.console import (
     answers,
     cut_record,
     facts,
+    how_many,
     listed,
     print_json,
     promise,
@@ -184,14 +185,14 @@ def _next_command(data: str, output: str, names: str | None, data_format: str | 
 def _tell(detector: Detector, output: str, following: str) -> None:
     """Say what was learned, what the cut promises, and what to run next."""
     trained, cut = detector.training_, detector.threshold_
-    columns = detector.schema_.columns
+    columns, features = detector.schema_.columns, how_many(trained["features"], "feature")
     console = answers()
     console.print(
         facts(
             {
                 "model": output,
                 "rows": f"{trained['rows']:,}",
-                "columns": f"{len(columns)} used ({trained['features']} features): {listed(c.name for c in columns)}",
+                "columns": f"{len(columns)} used ({features}): {listed(c.name for c in columns)}",
                 "training": training_in_words(trained),
                 "threshold": f"{cut.value:.6g} ({cut.rule})",
                 "promise": promise(detector, whole=False),

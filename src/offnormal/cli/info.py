@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, facts, plain, print_json, training_in_words
+from offnormal.cli.console import answers, facts, how_many, plain, print_json, training_in_words
 from offnormal.cli.options import JsonOption, ModelArgument
 from offnormal.errors import ModelFileError
 
@@ -21,21 +21,32 @@ def info(model: ModelArgument, as_json: JsonOption = False) -> None:
         print_json(content)
         return
     try:
-        lines = _lines(content)
+        lines = _lines(content, _calibration_rows(model))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelFileError(f"The model file {model} is altered or damaged. Get it again, or train again.") from error
     answers().print(facts(lines))
 
 
-def _lines(content: Mapping[str, Any]) -> dict[str, str]:
+def _calibration_rows(model: str) -> int:
+    """Return how many rows were kept for the threshold; the network is not built for that."""
+    from offnormal import container
+
+    return int(container.read(model)[1]["calibration"].size)
+
+
+def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
     """Return what a person wants to know; the rest is in the JSON."""
+    from offnormal.thresholds import Cut, promise
+
     training, cut, schema = content["training"], content["threshold"], content["schema"]
+    kind = content["calibration"]
+    rows, features = how_many(training["rows"], "row"), how_many(training["features"], "feature")
     return {
         "method": content["method"],
-        "training": f"{training['rows']:,} rows, {training['features']} features, {training_in_words(training)}",
+        "training": f"{rows}, {features}, {training_in_words(training)}",
         "threshold": f"{cut['value']:.6g} ({cut['rule']})",
-        "promise": cut["promise"],
-        "calibration": str(content["calibration"]),
+        "promise": promise(Cut(**cut), whole=False, folds=kind == "folds"),
+        "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, 'row')} ({kind})",
         "columns": ", ".join(map(_column, schema["columns"])),
         "ID columns": ", ".join(schema.get("ids", ())) or "none",
         "ignored": ", ".join(schema.get("ignored", ())) or "none",
@@ -45,5 +56,5 @@ def _lines(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _column(column: Mapping[str, Any]) -> str:
-    kinds = f"{len(column['categories'])} values" if column.get("categories") else column["kind"]
+    kinds = how_many(len(column["categories"]), "value") if column.get("categories") else column["kind"]
     return f"{column['name']} ({kinds})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,4 +87,6 @@ def _position(values: Sequence[str], text: str, column: str) -> int:
     folded = [value.lower() for value in values]
     if text.lower() in ("true", "false") and text.lower() in folded:
         return folded.index(text.lower())
-    raise UnknownName.among(f"value in column {column!r}", text, values)
+    near = difflib.get_close_matches(text, values, n=3)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has {some(values)}."
+    raise UnknownName(f"Column {column!r} has no value {text!r}. {hint}")

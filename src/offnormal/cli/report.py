@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     AnomalyOption,
     DataArgument,
@@ -71,4 +71,4 @@ def report(
     if as_json:
         print_json({"output": output, "rows": table.num_rows, "lang": lang})
     elif not quiet and output != reading.STANDARD_STREAM:
-        say(answers(), f"The report on {table.num_rows:,} rows is in {output}; open it in a browser.")
+        say(answers(), f"The report on {how_many(table.num_rows, 'row')} is in {output}; open it in a browser.")

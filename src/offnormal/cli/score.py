@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, messages, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, messages, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
@@ -83,7 +83,7 @@ def score(
             detector = reading.model(model, data)
         with working(f"Reading {data}", quiet):
             table = reading.rows(data, detector, names=names, data_format=data_format, encoding=encoding)
-        with working(f"Scoring {table.num_rows:,} rows", quiet):
+        with working(f"Scoring {how_many(table.num_rows, 'row')}", quiet):
             columns = scoring.scored(detector, table, fdr)
         rows = scoring.rows_with_reasons(columns, reasons)
         with counting("Finding reasons", len(rows), quiet or not len(rows)) as advance:
@@ -95,10 +95,10 @@ def score(
         print_json({"output": output, "rows": n_rows, "flagged": flagged, "rule": rule})
     elif not quiet:
         console = messages() if output == reading.STANDARD_STREAM else answers()
-        where = "standard output" if output == reading.STANDARD_STREAM else output
+        where = "Scores went to standard output" if output == reading.STANDARD_STREAM else f"Scores are in {output}"
         if fdr is not None:
             say(console, scoring.discovery_note(detector, n_rows, fdr))
-        say(console, f"{flagged:,} of {n_rows:,} rows flagged ({flagged / n_rows:.2%}; {rule}). Scores are in {where}.")
+        say(console, f"{flagged:,} of {how_many(n_rows, 'row')} flagged ({flagged / n_rows:.2%}; {rule}). {where}.")
 
 
 def _expect_output(output: str, output_format: str | None, as_json: bool, data: str) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, cut_record, facts, print_json, promise, say, warnings_as_lines
+from offnormal.cli.console import answers, cut_record, facts, how_many, print_json, promise, say, warnings_as_lines
 from offnormal.cli.options import JsonOption, ModelArgument, QuietOption
 from offnormal.errors import InvalidParameter, OffnormalError
 
 if TYPE_CHECKING:
     from offnormal.detector import Detector
+    from offnormal.thresholds import Cut
 
 ALTERNATIVES = ("conformal:0.05", "conformal:0.01", "conformal:0.001", "quantile:0.99", "mad:3.5", "pot:0.001")
 
@@ -50,6 +51,7 @@ def threshold(
         reading.expect_writable(target, [reading.MODEL_SUFFIX])
     with warnings_as_lines(quiet):
         detector = reading.model(model)
+        before = detector.threshold_
         if rule is not None:
             from offnormal import io
 
@@ -58,10 +60,12 @@ def threshold(
     record: dict[str, Any] = {"model": target, "threshold": cut_record(detector)}
     if rule is None:
         record["alternatives"] = alternatives(detector)
+    else:
+        record["before"] = {"value": before.value, "rule": before.rule}
     if as_json:
         print_json(record)
     elif not quiet or rule is None:
-        _tell(detector, target, rule is not None, record.get("alternatives", []))
+        _tell(detector, target, before if rule is not None else None, record.get("alternatives", []))
 
 
 def alternatives(detector: Detector, rules: tuple[str, ...] = ALTERNATIVES) -> list[dict[str, Any]]:
@@ -81,19 +85,19 @@ def alternatives(detector: Detector, rules: tuple[str, ...] = ALTERNATIVES) -> l
     return results
 
 
-def _tell(detector: Detector, target: str, changed: bool, others: list[dict[str, Any]]) -> None:
+def _tell(detector: Detector, target: str, before: Cut | None, others: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     console, cut = answers(), detector.threshold_
-    calibration = f"{detector.calibration_.n:,} rows ({detector.calibration_.kind})"
+    calibration = f"{how_many(detector.calibration_.n, 'row')} ({detector.calibration_.kind})"
     shown = {
         "cut": f"{cut.value:.6g}",
-        "rule": cut.rule,
+        "rule": cut.rule if before is None else f"{cut.rule} (was {before.rule}, cut {before.value:.6g})",
         "promise": promise(detector, whole=True),
         "calibration": calibration,
     }
-    console.print(facts({"written": target} | shown if changed else shown))
+    console.print(facts(shown if before is None else {"written": target} | shown))
     if others:
         table = Table(
             "rule", "cut", "flags of the calibration rows", "promise", title="Other rules", title_justify="left"

@@ -240,7 +240,7 @@ def _check_names(names: Iterable[str]) -> None:
     if twice:
         raise DataError(
             f"Column names must differ, but {_listed(twice)} came more than once. Rename the columns; for a file "
-            "without a header row, give the names."
+            "without a header row, give the names (--names id,size,label; names=[...])."
         )
 
 
@@ -261,9 +261,9 @@ def _missing_text(missing: Sequence[str], extra: Sequence[str]) -> str:
         near = difflib.get_close_matches(name.strip().casefold(), folded, n=1)
         if near:
             hints.append(f"{folded[near[0]]!r} for {name!r}")
-    noun = "Column" if len(missing) == 1 else "Columns"
+    noun, verb = ("Column", "is") if len(missing) == 1 else ("Columns", "are")
     hint = f" Did you mean {', '.join(hints)}?" if hints else " Add them, or train again without them."
-    return f"{noun} {_listed(missing, len(missing))} of the training table missing.{hint}"
+    return f"{noun} {_listed(missing, len(missing))} of the training table {verb} missing.{hint}"
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

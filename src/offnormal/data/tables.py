@@ -30,6 +30,7 @@ __all__ = ["MISSING_MARKERS", "from_frame", "is_frame", "read_table", "select_ro
 
 FORMATS = ("csv", "tsv", "parquet")
 _GZIP, _PARQUET, _UTF16 = b"\x1f\x8b", b"PAR1", (b"\xff\xfe", b"\xfe\xff")
+_NAME_ENCODING = "Save it as UTF-8, or name its encoding (--encoding cp949, encoding='cp949')."
 _PEEK = 1 << 16
 _LONGEST_ROW = 1 << 28  # bytes; a longer row is taken for a file that is no table
 _LONGEST_TEXT, _MOST_LINES = 10_000, 1_000  # a longer cell with more line breaks is a quote gone wrong
@@ -127,7 +128,7 @@ def read_table(
     except (pa.ArrowMemoryError, MemoryError):
         raise EnvironmentFailure(f"Memory ran out while reading {place}; read a part of the rows.") from None
     except UnicodeDecodeError:
-        raise FileUnreadable(f"{place} is not {encoding} text. Save it as UTF-8, or name its encoding.") from None
+        raise FileUnreadable(f"{place} is not {encoding} text. {_NAME_ENCODING}") from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, (FileUnreadable, EnvironmentFailure)):
             raise
@@ -170,7 +171,7 @@ def _format_of(path: str | Path, asked: str | None) -> str:
     if not last or last[0] not in known:
         raise FileUnreadable(
             f"'{path}' is not a kind of table offnormal reads by its name: .csv, .tsv, .txt (also .gz) and .parquet "
-            "are. Convert it, or name the format."
+            "are. Convert it, or name its format (--data-format csv, format='csv')."
         )
     return known[last[0]]
 
@@ -226,9 +227,7 @@ def _check_texts(table: Any, place: str, encoding: str) -> None:
     """Refuse texts that come from a wrong encoding or from a quote that is never closed."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_binary(column.type):
-            raise FileUnreadable(
-                f"{place} is not {encoding} text (column {name!r}). Save it as UTF-8, or name its encoding."
-            )
+            raise FileUnreadable(f"{place} is not {encoding} text (column {name!r}). {_NAME_ENCODING}")
         if pa.types.is_string(column.type):
             lengths = pc.binary_length(column)
             if (pc.max(lengths).as_py() or 0) > _LONGEST_TEXT:

@@ -77,39 +77,41 @@ _WORDS: dict[str, dict[str, str]] = {
         "needed.",
     },
     "ko": {
-        "conformal": "정상인데 이상으로 잘못 표시되는 행은 평균 {level} 이하입니다({one_in}행 중 1행). 보정용 "
-        "{rows}행으로 정한 기준이며, 이 행 수라면 이 모델의 실제 오경보율은 열에 아홉은 {rate_low}에서 {rate_high} "
+        "conformal": "정상인데 이상으로 잘못 판정되는 행은 평균 {level} 이하입니다({one_in}행 중 1행). 보정용 "
+        "{rows}행으로 정한 임계값이며, 이 행 수라면 이 모델의 실제 오경보율은 열에 아홉은 {rate_low}에서 {rate_high} "
         "사이입니다.",
         "raised": "{wanted}를 원했지만, 보정용 {rows}행으로는 {level}보다 낮게 보장할 수 없습니다.",
-        "quantile": "정상 행의 약 {rest}가 이상으로 잘못 표시됩니다. 보정용 {rows}행 가운데 그만큼이 기준보다 "
+        "quantile": "정상 행의 약 {rest}가 이상으로 잘못 판정됩니다. 보정용 {rows}행 가운데 그만큼이 임계값보다 "
         "높습니다. 추정값이며 상한이 아닙니다. 상한이 필요하면 'conformal' 규칙을 쓰십시오.",
-        "mad": "기준은 점수의 중앙값보다 강건 표준편차의 {k}배 높은 값이며, 보정용 {rows}행 중 {above}행이 그보다 "
+        "mad": "임계값은 점수의 중앙값보다 강건 표준편차의 {k}배 높은 값이며, 보정용 {rows}행 중 {above}행이 그보다 "
         "높습니다. 경험칙이므로 오경보율을 보장하지 않습니다.",
         "iqr": "점수의 절반 이상이 같아서 사분위수로 퍼짐을 구했습니다.",
         "sd": "점수가 대부분 같아서 보통의 표준편차를 썼습니다.",
-        "none": "점수가 모두 같아서, 이보다 점수가 높은 행은 모두 표시됩니다.",
-        "pot": "정상 행의 약 {risk}가 이상으로 잘못 표시됩니다({one_in}행 중 1행). 보정용 점수 {rows}개 중 가장 높은 "
+        "none": "점수가 모두 같아서, 이보다 점수가 높은 행은 모두 이상으로 판정됩니다.",
+        "pot": "정상 행의 약 {risk}가 이상으로 잘못 판정됩니다({one_in}행 중 1행). 보정용 점수 {rows}개 중 가장 높은 "
         "{excesses}개에 맞춘 곡선에서 얻은 값입니다. 추정값이며 상한이 아닙니다.",
         "beyond": "이렇게 드문 일은 {rows}행만으로는 확인할 수 없어, 이 값은 곡선의 모양에 달려 있습니다.",
-        "fixed": "기준은 직접 정하신 숫자이며, 오경보율을 보장하지 않습니다.",
+        "fixed": "임계값은 직접 정하신 숫자이며, 오경보율을 보장하지 않습니다.",
         "seen": "보정용 {rows}행 중 {above}행이 그보다 높습니다.",
-        "contamination": "학습 행의 {share}가 이상이라고 하셨으므로 {rows}행 중 {above}행이 기준보다 높습니다. 이 "
-        "비율은 알아낸 것이 아니라 지정하신 값입니다. 이상한 행이 없더라도 같은 수가 잘못 표시됩니다.",
-        "ties": "원래 {wanted}행이어야 하지만, 기준과 점수가 같은 행은 표시하지 않습니다.",
-        "rests": "정상 행이 기준을 정할 때 쓴 행과 계속 비슷할 때만 맞습니다. 제품, 센서, 운전 방식이 바뀌면 다시 "
+        "contamination": "학습 행의 {share}가 이상이라고 하셨으므로 {rows}행 중 {above}행이 임계값보다 높습니다. 이 "
+        "비율은 알아낸 것이 아니라 지정하신 값입니다. 이상한 행이 없더라도 같은 수가 잘못 판정됩니다.",
+        "ties": "원래 {wanted}행이어야 하지만, 임계값과 점수가 같은 행은 이상으로 판정하지 않습니다.",
+        "rests": "정상 행이 임계값을 정할 때 쓴 행과 계속 비슷할 때만 맞습니다. 제품, 센서, 운전 방식이 바뀌면 다시 "
         "학습하십시오.",
-        "silent": "모든 이상을 찾아낸다거나, 표시된 행 중 몇 개가 진짜 이상인지를 보장하지는 않습니다. 기준을 정한 "
-        "행에 이상이 섞여 있으면 기준이 높아져 표시되는 행이 줄어듭니다.",
+        "silent": "모든 이상을 찾아낸다거나, 이상으로 판정된 행 중 몇 개가 진짜 이상인지를 보장하지는 않습니다. "
+        "임계값을 정한 행에 이상이 섞여 있으면 임계값이 높아져 판정되는 행이 줄어듭니다.",
         "folds": "보정용 점수는 표의 일부로 학습한 모델들에서 나왔으므로 오경보율은 근사값입니다.",
-        "training": "학습에 쓴 행의 p-값은 낙관적입니다. 즉 너무 큽니다. 모델이 이미 본 행이라 실제보다 더 정상으로 "
-        "보입니다.",
+        "training": "학습에 쓴 행의 p-값은 실제보다 크게 나옵니다. 모델이 이미 본 행이라 더 정상으로 보입니다.",
         "discovery": "보정용 {n}행으로는 p-값이 {least}보다 작아질 수 없습니다.",
-        "one": "거짓 발견율 {fdr}에서 {rows}행 중 단 한 행만 이상해도 표시될 수 있습니다.",
-        "many": "거짓 발견율 {fdr}, {rows}행에서는 적어도 {together}행이 동시에 그만큼 극단적이어야 표시됩니다. 한 "
-        "행만으로 표시하려면 보정용 {needed}행이 필요합니다.",
-        "never": "거짓 발견율 {fdr}에서는 어떤 행도 표시될 수 없습니다. 보정용 행이 적어도 {enough}개 필요합니다.",
+        "one": "거짓 발견율 {fdr}에서 {rows}행 중 단 한 행만 이상해도 판정될 수 있습니다.",
+        "many": "거짓 발견율 {fdr}, {rows}행에서는 적어도 {together}행이 동시에 그만큼 극단적이어야 판정됩니다. 한 "
+        "행만으로 판정하려면 보정용 {needed}행이 필요합니다.",
+        "never": "거짓 발견율 {fdr}에서는 어떤 행도 이상으로 판정될 수 없습니다. 보정용 행이 {enough}개는 필요합니다.",
     },
 }
+
+
+_WITH_RATE = ("conformal", "quantile", "pot")  # the rules that give a false alarm rate
 
 
 def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = False) -> str:
@@ -123,7 +125,8 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
     whole : bool
         False leaves out the sentences that are the same for every rule.
     folds : bool
-        Whether the calibration scores come from cross-conformal folds; the rate is then approximate.
+        Whether the calibration scores come from cross-conformal folds; the rate that a rule gives is then
+        approximate.
 
     Raises
     ------
@@ -135,7 +138,8 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
     words = _words(lang)
     try:
         keys, figures = _said(cut)
-        keys += (["folds"] if folds else []) + (["rests", "silent", "training"] if whole else [])
+        keys += ["folds"] if folds and keys[0] in _WITH_RATE else []
+        keys += ["rests", "silent", "training"] if whole else []
         return " ".join(words[key].format_map(figures) for key in keys)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ModelFileError(
