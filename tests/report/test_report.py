@@ -17,13 +17,14 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from offnormal.calibration import Calibration
-from offnormal.data.columns import Schema
+from offnormal.data.columns import Column, Schema
 from offnormal.data.tables import from_frame, is_frame
 from offnormal.errors import DataError, EnvironmentFailure, InvalidParameter, ModelFileError, NotSupported, UnknownName
 from offnormal.explanation import Explanation
 from offnormal.parameters import param
 from offnormal.report import render
 from offnormal.report.evidence import gather
+from offnormal.report.reasons import is_usual
 from offnormal.report.words import texts
 from offnormal.thresholds import parse_rule
 
@@ -228,6 +229,21 @@ def test_most_anomalous_rows_come_first_with_their_reasons(detector: Squares) ->
     assert evidence.listed.ids[0] == ["no. 37 <i>"]
     assert evidence.drivers is not None
     assert sum(count for _, count in evidence.drivers.counts) == evidence.n_flagged
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "reference", "usual"),
+    [
+        ("numeric", 5.0, (5.0, 9.0), True),
+        ("numeric", 9.1, (5.0, 9.0), False),
+        ("numeric", float("nan"), (5.0, 9.0), False),
+        ("category", 1.0, (1.0, 0.75), True),
+        ("category", 0.0, (1.0, 0.75), False),
+        ("datetime", 0.0, (float("nan"), float("nan")), False),
+    ],
+)
+def test_a_reason_within_the_usual_range_is_told_from_one_outside(kind, code, reference, usual) -> None:
+    assert is_usual(Column("x", kind, ("a", "b")), code, reference) == usual
 
 
 def test_column_summary_is_that_of_numpy(detector: Squares) -> None:

@@ -31,7 +31,7 @@ def listed(detector: FittedDetector, found: Listed, words: Words, method: str) -
             "score": number(float(found.scores[i]), 4),
             "p": number(float(found.p_values[i])) if found.p_values is not None else None,
             "flagged": bool(found.flagged[i]),
-            "reasons": reasons(explanation, i) if explanation else [],
+            "reasons": reasons(detector, found, explanation, i) if explanation else [],
             "details": contributions(explanation, i, int(found.rows[i]), words) if explanation else None,
         }
         for i in range(len(found.rows))
@@ -48,8 +48,8 @@ def listed(detector: FittedDetector, found: Listed, words: Words, method: str) -
     }
 
 
-def reasons(explanation: Explanation, i: int) -> list[dict[str, str]]:
-    """Return the columns that raise a row's score most, with what stood there and what is usual."""
+def reasons(detector: FittedDetector, found: Listed, explanation: Explanation, i: int) -> list[dict[str, Any]]:
+    """Return the columns that raise a row's score most, with what stood there, what is usual, and if that is usual."""
     total = explanation.contributions[i]
     positive = float(total[total > 0].sum())
     return [
@@ -58,10 +58,19 @@ def reasons(explanation: Explanation, i: int) -> list[dict[str, str]]:
             "value": explanation.values[i][j],
             "usual": explanation.usual[j],
             "share": tenths(float(total[j]) / positive),
+            "in_range": is_usual(detector.schema_.columns[j], float(found.encoded[i, j]), detector.reference_[j]),
         }
         for j in explanation.ranking()[i, :_REASONS]
         if total[j] > 0
     ]
+
+
+def is_usual(column: Column, code: float, reference: Sequence[float]) -> bool:
+    """Return whether a value is within a number's usual range, or the commonest of the other kinds."""
+    first, second = (float(value) for value in reference)
+    if column.kind == "datetime":
+        return False  # no time is usual
+    return first <= code <= second if column.kind == "numeric" else code == first
 
 
 def in_words(detector: FittedDetector, found: Listed, words: Words) -> Explanation | None:
