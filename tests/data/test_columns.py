@@ -180,7 +180,7 @@ class TestEncode:
 
     def test_missing_columns_are_all_named_with_a_suggestion(self) -> None:
         schema = Schema.learn(pa.table({"age": [1, 2], "income": [1, 2], "x": [1, 2]}))
-        with pytest.raises(SchemaMismatch, match=r"Columns 'age', 'income' .* missing.*'Age ' for 'age'"):
+        with pytest.raises(SchemaMismatch, match=r"Columns 'age', 'income' .* are missing.*'Age ' for 'age'"):
             schema.encode(pa.table({"Age ": [1, 2], "x": [1, 2]}))
 
     def test_mistyped_columns_are_all_named_with_the_first_value(self) -> None:
