@@ -180,7 +180,7 @@ class TestFiles:
         assert read_table(write(tmp_path, "u16.csv", text.encode("utf-16"))).to_pydict() == expected
         korean = write(tmp_path, "k.csv", text.encode("cp949"))
         assert read_table(korean, encoding="cp949").to_pydict() == expected
-        with pytest.raises(FileUnreadable, match="not utf-8 text.*--encoding cp949, encoding='cp949'"):
+        with pytest.raises(FileUnreadable, match=r"not utf-8 text.*--encoding cp949, encoding='cp949'"):
             read_table(korean)
         with pytest.raises(FileUnreadable, match="not utf-8 text"):
             read_table(write(tmp_path, "v.csv", "a,b\n가,1\n".encode("cp949")))
