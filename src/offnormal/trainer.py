@@ -119,7 +119,7 @@ class Training:
     steps : int
         Optimizer steps taken.
     seconds : float
-        Over all sessions of a resumed run.
+        Of all parts of a resumed run together.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
