@@ -44,7 +44,9 @@ OnProgress = Callable[[Progress], None]
 STEP_BUDGET = 2_000
 """Optimizer steps of a default training; over eight public tables 4,000 did no better. Presets take 20,000 and more."""
 EARLY_STOPPING_FROM = 200
-"""Fewest rows from which a tenth is held out for early stopping."""
+"""Fewest rows from which some are held out for early stopping."""
+EARLY_STOPPING_SHARE = 0.1
+"""How many of them."""
 DEFAULT_SHARE = 0.01
 """Share of the training rows above the cut where nothing was asked for and no calibration rows were kept."""
 KEPT_TRAINING_SCORES = 10_000
@@ -241,7 +243,7 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         seed = self.seed_
         held: Floats | None = None
         if early_stopping and self._stops_early() and len(encoded) >= EARLY_STOPPING_FROM:
-            kept, out = calibrating.hold_out(len(encoded), 0.1, seed, "early stopping")
+            kept, out = calibrating.hold_out(len(encoded), EARLY_STOPPING_SHARE, seed, "early stopping")
             encoded, held = encoded[kept], encoded[out]
         preprocess = TablePreprocessor.fit(encoded, self.schema_, cast(Scaling, self.scaling))
         with scoped(seed, "build"):

@@ -206,7 +206,6 @@ class _Run:
         self._restored = False
         self._started = self._saved = self._reported = time.perf_counter()
         self._seconds_before = 0.0
-        self._evaluated_at = 0
 
     # --- a phase, an epoch, a step ------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -463,10 +464,10 @@ def test_a_failed_write_leaves_the_old_page(detector: Squares, tmp_path: Path, m
     target = tmp_path / "report.html"
     target.write_text("old")
 
-    def full(self: Path, content: bytes) -> int:
+    def full(descriptor: int) -> None:  # the page is written, but does not reach the disk
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EnvironmentFailure, match="No space left"):
         render(detector, table(20), target)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -54,7 +54,7 @@ def write_rows(
     table = _as_table(columns)
     place = "standard output" if str(destination) == "-" else f"'{destination}'"
     try:
-        with _replacing(destination) as stream:
+        with replacing(destination) as stream:
             if zipped:
                 with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as inner:
                     _WRITERS[kind](table, inner)
@@ -97,7 +97,7 @@ def _as_table(columns: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _replacing(destination: str | Path) -> Iterator[BinaryIO]:
+def replacing(destination: str | Path) -> Iterator[BinaryIO]:
     """Open a new file beside `destination` that takes its place at the end, or is removed on any failure."""
     if str(destination) == "-":
         yield sys.stdout.buffer

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import sys
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from offnormal.errors import EnvironmentFailure, InvalidParameter
+from offnormal.data.writing import replacing
+from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError
 from offnormal.report.evidence import FittedDetector, gather
 from offnormal.report.page import page
 from offnormal.report.words import LANGUAGES, Words
@@ -85,21 +83,11 @@ def _printable(value: Any) -> Any:
 
 def _write(html: str, destination: str | Path) -> None:
     content = html.encode("utf-8", errors="replace")
-    if str(destination) == "-":
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-        return
-    target = Path(os.path.realpath(destination))
-    if not target.parent.is_dir():
-        raise InvalidParameter(f"There is no folder '{target.parent}' for the report; create it or name another.")
-    if target.is_dir():
-        raise InvalidParameter(f"'{destination}' is a folder; name an HTML file.")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(target)
+        with replacing(destination) as stream:
+            stream.write(content)
     except OSError as error:
+        if isinstance(error, OffnormalError):
+            raise
         reason = error.strerror or str(error)
         raise EnvironmentFailure(f"'{destination}' could not be written: {reason}. Nothing was left behind.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
