@@ -104,7 +104,7 @@ class TestMethods:
 def test_unknown_methods_and_parameters_get_a_suggestion() -> None:
     with pytest.raises(UnknownName, match=r"no method 'dagm'\. Did you mean 'dagmm'\?"):
         make_detector("dagm")
-    with pytest.raises(UnknownName, match=r"no method 'zzz'\. Known: dagmm, pca"):
+    with pytest.raises(UnknownName, match=r"no method 'zzz'\. Known: .*dagmm, .*pca"):
         make_detector("zzz")
     with pytest.raises(UnknownName, match=r"no parameter of DAGMM 'latent_dims'\. Did you mean 'latent_dim'"):
         make_detector("dagmm", epochs=1, latent_dims=2)

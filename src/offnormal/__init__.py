@@ -18,15 +18,31 @@ if TYPE_CHECKING:
     from offnormal.data.tables import read_table as read_table
     from offnormal.io import load as load
     from offnormal.io import save as save
+    from offnormal.methods.autoencoder import Autoencoder as Autoencoder
     from offnormal.methods.dagmm import DAGMM as DAGMM
+    from offnormal.methods.dcn import DCN as DCN
+    from offnormal.methods.deep_svdd import DeepSVDD as DeepSVDD
+    from offnormal.methods.dsebm import DSEBM as DSEBM
+    from offnormal.methods.kernel_pca import KernelPCAReconstruction as KernelPCAReconstruction
     from offnormal.methods.pca import PCAReconstruction as PCAReconstruction
+    from offnormal.methods.robust_autoencoder import RobustAutoencoder as RobustAutoencoder
+    from offnormal.methods.robust_pca import RobustPCA as RobustPCA
+    from offnormal.methods.two_step import TwoStep as TwoStep
     from offnormal.registry import make_detector as make_detector
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Autoencoder": "offnormal.methods.autoencoder",
     "DAGMM": "offnormal.methods.dagmm",
+    "DCN": "offnormal.methods.dcn",
+    "DSEBM": "offnormal.methods.dsebm",
+    "DeepSVDD": "offnormal.methods.deep_svdd",
+    "KernelPCAReconstruction": "offnormal.methods.kernel_pca",
     "PCAReconstruction": "offnormal.methods.pca",
+    "RobustAutoencoder": "offnormal.methods.robust_autoencoder",
+    "RobustPCA": "offnormal.methods.robust_pca",
+    "TwoStep": "offnormal.methods.two_step",
     "errors": "offnormal.errors",
     "load": "offnormal.io",
     "make_detector": "offnormal.registry",
@@ -34,7 +50,24 @@ _HOMES = {
     "save": "offnormal.io",
 }
 
-__all__ = ["DAGMM", "PCAReconstruction", "__version__", "errors", "load", "make_detector", "read_table", "save"]
+__all__ = [
+    "DAGMM",
+    "DCN",
+    "DSEBM",
+    "Autoencoder",
+    "DeepSVDD",
+    "KernelPCAReconstruction",
+    "PCAReconstruction",
+    "RobustAutoencoder",
+    "RobustPCA",
+    "TwoStep",
+    "__version__",
+    "errors",
+    "load",
+    "make_detector",
+    "read_table",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -100,7 +100,8 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
     has_code: ClassVar[bool] = True
 
     epochs: int | None = param(
-        None, "Passes over the training rows. None: a budget of steps.", kind="int", ge=1,
+        None, "Passes over the training rows; 0: the network as initialized. None: a budget of steps.",
+        kind="int", ge=0,
         source="None: 2,000 steps; over eight public tables 4,000 did no better",
     )  # fmt: skip
     random_state: int | None = param(
@@ -264,7 +265,8 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
     ) -> Floats:
         """Score each fold by a model of the others, carried to the final model's scale."""
         planned = self.planned_epochs_
-        self.planned_epochs_ = max(training.best_epoch.values(), default=planned)
+        # The last phase is the method's own; those before it may be pre-training, with a length of their own.
+        self.planned_epochs_ = next(reversed(training.best_epoch.values()), planned)
         parts = calibrating.folds(len(encoded), self.seed_)
         outside = np.empty(len(encoded))
         for number, part in enumerate(parts):
@@ -278,7 +280,7 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
 
     def _plan(self, rows: int) -> tuple[int, int]:
         """Return (epochs, batch size) for this many rows."""
-        return self.epochs or 1, 1024
+        return 1 if self.epochs is None else self.epochs, 1024
 
     def _stops_early(self) -> bool:
         return False
@@ -468,7 +470,7 @@ class TrainedDetector(Detector):
     def _plan(self, rows: int) -> tuple[int, int]:
         batch = self.batch_size or (1024 if rows >= 8192 else max(128, 2 ** int(math.log2(max(rows / 8, 1)))))
         batches = max(round(rows / batch), 1)
-        return self.epochs or max(math.ceil(STEP_BUDGET / batches), 1), batch
+        return max(math.ceil(STEP_BUDGET / batches), 1) if self.epochs is None else self.epochs, batch
 
     def _settings(self, *args: Any, **kwargs: Any) -> Settings:
         plain = super()._settings(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The command line: `offnormal fit`, `score`, `evaluate`, `explain`, `report`, `threshold`, `info`, `methods`.
+"""The command line: `fit`, `score`, `evaluate`, `explain`, `report`, `threshold`, `info`, `methods`, `bench`.
 
 One file per command. Everything heavy (torch, scikit-learn, pyarrow) is imported inside the commands, so that
 `offnormal --help`, `--version` and shell completion answer at once.
@@ -15,11 +15,11 @@ import typer
 import typer.main
 
 import offnormal
-from offnormal.cli import evaluate, explain, fit, flags, info, methods, report, score, threshold
+from offnormal.cli import bench, evaluate, explain, fit, flags, info, methods, report, score, threshold
 from offnormal.cli.commands import Command
 from offnormal.cli.failures import end_quietly, exit_code_of, interrupt_on_termination, leave, told_in_one_sentence
 
-COMMANDS = ("fit", "score", "evaluate", "explain", "report", "threshold", "info", "methods")
+COMMANDS = ("fit", "score", "evaluate", "explain", "report", "threshold", "info", "methods", "bench")
 COMPLETION_VARIABLE = "_OFFNORMAL_COMPLETE"
 
 
@@ -82,6 +82,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
         "threshold": threshold.threshold,
         "info": info.info,
         "methods": methods.methods,
+        "bench": bench.bench,
     }
     for name, command in commands.items():
         app.command(name, cls=Command)(told_in_one_sentence(command))

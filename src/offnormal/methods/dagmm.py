@@ -15,7 +15,9 @@ Differences from the paper
 1. After training φ, μ and Σ are recomputed once over all fitted rows, dropout off (the paper does not say how).
 2. 1e-6 is added to each covariance's diagonal, in training and in scoring alike (the paper does not say).
 3. Mixture algebra is float64.
-4. Outside the presets: the code has 8 axes (paper: 1 or 2), layer sizes follow the width of the table, columns are
+4. With `pretraining_epochs` the autoencoder is first trained layer by layer, then as a whole, for as many epochs each;
+   the paper does not describe its pre-training.
+5. Outside the presets: the code has 8 axes (paper: 1 or 2), layer sizes follow the width of the table, columns are
    standardized, Adam's step is 1e-3 over a budget of steps with early stopping on held-out rows, and λ₂ follows the
    scaling (0.005 for min-max, 1e-4 for standard).
 """
@@ -29,6 +31,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from offnormal.batches import Batch, Batches
 from offnormal.detector import TrainedDetector
@@ -38,6 +42,7 @@ from offnormal.networks.mlp import funnel, mlp
 from offnormal.networks.reconstruction import reconstruction_features
 from offnormal.networks.residuals import ResidualModel, replacement_falls
 from offnormal.parameters import param
+from offnormal.pretraining import layer_wise
 
 ROWS_FOR_REASONS = 20_000
 """Training rows whose residuals are looked at for the explanation; more change it in the third digit."""
@@ -53,10 +58,16 @@ class DAGMMNetwork(Method):
     estimation : nn.Module
         (b, d) -> (b, k) membership logits.
     n_features, code_dim, n_components : int
-    energy_weight, covariance_weight : float
-        λ₁ and λ₂.
+    reconstruction_weight, energy_weight, covariance_weight : float
+        The first is 1 in the paper; the others are λ₁ and λ₂.
+    aspects : {"both", "code", "reconstruction"}
+        What z is made of: the code, the two reconstruction features, or both (§3.2).
+    training : {"joint", "alternating", "frozen"}
+        One step on the sum of the terms; an optimizer and a step for each of the two parts in turn; or steps on the
+        estimation network alone.
     learning_rate : float
-    epochs : int
+    schedule : {"constant", "cosine"}
+    pretraining_epochs, epochs : int
     """
 
     exportable = True
@@ -64,24 +75,32 @@ class DAGMMNetwork(Method):
 
     def __init__(
         self,
-        encoder: nn.Module,
-        decoder: nn.Module,
+        encoder: nn.Sequential,
+        decoder: nn.Sequential,
         estimation: nn.Module,
         *,
         n_features: int,
         code_dim: int,
         n_components: int,
+        reconstruction_weight: float,
         energy_weight: float,
         covariance_weight: float,
+        aspects: str,
+        training: str,
         learning_rate: float,
+        schedule: str,
+        pretraining_epochs: int,
         epochs: int,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.estimation = encoder, decoder, estimation
+        self.reconstruction_weight = reconstruction_weight
         self.energy_weight, self.covariance_weight = energy_weight, covariance_weight
-        self.learning_rate, self.epochs = learning_rate, epochs
+        self.aspects, self.how = aspects, training  # `training` is torch's own word for its mode
+        self.learning_rate, self.schedule = learning_rate, schedule
+        self.pretraining_epochs, self.epochs = pretraining_epochs, epochs
         self.residuals = ResidualModel(n_features)
-        d, k = code_dim + 2, n_components
+        d, k = z_dim(code_dim, aspects), n_components
         self._code_dim = code_dim
         for name, shape in {
             "weight": (k,),  # φ
@@ -100,10 +119,11 @@ class DAGMMNetwork(Method):
         code = self.encoder(x)
         return self._features(x, code, self.decoder(code))
 
-    @staticmethod
-    def _features(x: Tensor, code: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
+    def _features(self, x: Tensor, code: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
         squared_error, relative, cosine = reconstruction_features(x, rebuilt.to(x.dtype))
-        return squared_error, torch.cat([code.to(x.dtype), relative[:, None], cosine[:, None]], dim=1)
+        errors = [relative[:, None], cosine[:, None]]
+        parts = {"both": [code.to(x.dtype), *errors], "code": [code.to(x.dtype)], "reconstruction": errors}
+        return squared_error, torch.cat(parts[self.aspects], dim=1)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return x′ = g(h(x)), shape (b, n)."""
@@ -116,26 +136,48 @@ class DAGMMNetwork(Method):
 
     def code_names(self) -> tuple[str, ...]:
         """Name the axes of z."""
-        return (*(f"code_{i + 1}" for i in range(self._code_dim)), "relative_distance", "cosine_similarity")
+        code, errors = (f"code_{i + 1}" for i in range(self._code_dim)), ("relative_distance", "cosine_similarity")
+        return {"both": (*code, *errors), "code": tuple(code), "reconstruction": errors}[self.aspects]
 
     # --- losses ---------------------------------------------------------------------------------------------------
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Return the three terms of J(θ) (equation 7): reconstruction, λ₁ energy, λ₂ covariance penalty."""
         squared_error, z = self._compress(batch.x)
+        return {"reconstruction": self.reconstruction_weight * squared_error.mean()} | self._mixture_terms(z)
+
+    def _mixture_terms(self, z: Tensor) -> dict[str, Tensor]:
         gamma = torch.softmax(self.estimation(z).double(), dim=1)
         sample_energy, penalty = batch_energy(z, gamma)
-        return {
-            "reconstruction": squared_error.mean(),
-            "energy": self.energy_weight * sample_energy.mean(),
-            "covariance": self.covariance_weight * penalty,
-        }
+        return {"energy": self.energy_weight * sample_energy.mean(), "covariance": self.covariance_weight * penalty}
+
+    def reconstruction_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the reconstruction term alone."""
+        squared_error, _, _ = reconstruction_features(batch.x, self.reconstruct(batch.x).to(batch.x.dtype))
+        return {"reconstruction": self.reconstruction_weight * squared_error.mean()}
+
+    def mixture_losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the energy and the covariance penalty alone."""
+        return self._mixture_terms(self._compress(batch.x)[1])
 
     def phases(self) -> Sequence[Phase]:
-        """One joint phase (§3.5: trained end to end, no pre-training)."""
+        """One joint phase (§3.5: end to end); before it, where asked for, the autoencoder's pre-training."""
         adam = partial(torch.optim.Adam, lr=self.learning_rate, fused=True)
-        joint = Update("joint", self.losses, tuple(self.parameters()), adam)
-        return (Phase("joint", (joint,), self.epochs),)
+        schedule = partial(cosine, epochs=self.epochs) if self.schedule == "cosine" else None
+        autoencoder = (*self.encoder.parameters(), *self.decoder.parameters())
+        rebuild = Update("reconstruction", self.reconstruction_losses, autoencoder, adam, scheduler=schedule)
+        mix = partial(Update, losses=self.mixture_losses, optimizer=adam, scheduler=schedule)
+        updates = {
+            "joint": (Update("joint", self.losses, tuple(self.parameters()), adam, scheduler=schedule),),
+            "alternating": (rebuild, mix("mixture", params=tuple(self.parameters()))),
+            "frozen": (mix("estimation", params=tuple(self.estimation.parameters())),),
+        }[self.how]
+        main = Phase(self.how, updates, self.epochs)
+        if self.pretraining_epochs == 0:
+            return (main,)
+        layers = layer_wise(self.encoder, self.decoder, epochs=self.pretraining_epochs, optimizer=adam)
+        whole = Update("reconstruction", self.reconstruction_losses, autoencoder, adam)
+        return (*layers, Phase("pretraining", (whole,), self.pretraining_epochs), main)
 
     # --- after training -------------------------------------------------------------------------------------------
 
@@ -186,6 +228,16 @@ class DAGMMNetwork(Method):
         return {"reconstruction": reconstruction, "energy": energy_}
 
 
+def z_dim(code_dim: int, aspects: str) -> int:
+    """Return the number of axes of z."""
+    return {"both": code_dim + 2, "code": code_dim, "reconstruction": 2}[aspects]
+
+
+def cosine(optimizer: Optimizer, epochs: int) -> LRScheduler:
+    """Let the step fall along half a cosine, from its full size to nothing, over the epochs."""
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1))
+
+
 def _spaced(rows: Tensor, count: int) -> Tensor:
     """Return at most `count` of the rows, evenly spaced."""
     return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows)), device=rows.device).long()]
@@ -199,7 +251,11 @@ _PAPER = {
     "latent_dim": 1,
     "scaling": "minmax",
     "learning_rate": 1e-4,
+    "schedule": "constant",
     "early_stopping": False,
+    "estimation_sizes": (10,),
+    "dropout": 0.5,
+    "energy_weight": 0.1,
     "covariance_weight": 0.005,
 }
 
@@ -239,6 +295,27 @@ class DAGMM(TrainedDetector):
         kind="float", ge=0, source="§4.3: 0.005, with columns in [0, 1]; it scales with the columns",
     )  # fmt: skip
 
+    reconstruction_weight: float = param(
+        1.0, "Weight of the reconstruction error. 0: the mixture alone (the paper's GMM-EN).", ge=0, source="§3.4: 1"
+    )
+    aspects: str = param(
+        "both", "What the mixture sees: the code, the two reconstruction features, or both.",
+        choices=("both", "code", "reconstruction"), source="§3.2: both",
+    )  # fmt: skip
+    training: str = param(
+        "joint", "One step on all terms; a step for reconstruction and one for the mixture in turn; or the mixture "
+        "on a frozen autoencoder (with `pretraining_epochs`: the paper's PAE-GMM).",
+        choices=("joint", "alternating", "frozen"), source="§3.5: joint",
+    )  # fmt: skip
+    schedule: str = param(
+        "constant", "The step size over the epochs: constant, or falling to zero along a cosine.",
+        choices=("constant", "cosine"), source="the paper's",
+    )  # fmt: skip
+    pretraining_epochs: int = param(
+        0, "Passes of layer-wise pre-training, per layer, and of the whole autoencoder after it (DAGMM-p).",
+        ge=0, source="§3.5: none",
+    )  # fmt: skip
+
     def build(self, shape: tuple[int, ...]) -> Method:
         """Return the network for rows of `shape` (n,)."""
         (n,) = shape
@@ -247,12 +324,19 @@ class DAGMM(TrainedDetector):
         return DAGMMNetwork(
             mlp((n, *hidden, self.latent_dim)),
             mlp((self.latent_dim, *reversed(hidden), n)),
-            mlp((self.latent_dim + 2, *self.estimation_sizes, self.n_components), dropout=self.dropout),
+            mlp(
+                (z_dim(self.latent_dim, self.aspects), *self.estimation_sizes, self.n_components), dropout=self.dropout
+            ),
             n_features=n,
             code_dim=self.latent_dim,
             n_components=self.n_components,
+            reconstruction_weight=self.reconstruction_weight,
             energy_weight=self.energy_weight,
             covariance_weight=weight if weight is not None else (1e-4 if self.scaling == "standard" else 0.005),
+            aspects=self.aspects,
+            training=self.training,
             learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            pretraining_epochs=self.pretraining_epochs,
             epochs=self.planned_epochs_,
         )

@@ -134,24 +134,25 @@ class _BatchEnergy(torch.autograd.Function):
     z and γ, m_k = ∂L/∂μ_k = −Σ_i G_ik Σ_k⁻¹ (z_i−μ_k) and
     B_k = ∂L/∂Σ_k = ½ Σ_i G_ik (Σ_k⁻¹ − Σ_k⁻¹ (z_i−μ_k)(z_i−μ_k)ᵀ Σ_k⁻¹) − p diag(Σ_jj⁻²),
     where p is the upstream gradient on the penalty Σ_k Σ_j 1/Σ_k,jj. Rows are centered first: energies do not see a
-    shift.
+    shift. Rows stand in columns throughout, so that every elementwise operation runs along them: with three or four
+    numbers to a row, the other way around took twice as long.
     """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, gamma: Tensor, floor: float) -> tuple[Tensor, Tensor]:
         b, d = z.shape
         k = gamma.shape[1]
-        z = z - z.mean(0)
-        squares = (z[:, :, None] * z[:, None, :]).view(b, d * d)
-        zeroth = gamma.sum(0)
-        total = zeroth + TINY
-        mean = (gamma.T @ z) / total[:, None]
-        spread = (gamma.T @ squares / total[:, None]).view(k, d, d) - mean[:, :, None] * mean[:, None, :]
+        z, gamma = (z - z.mean(0)).T.contiguous(), gamma.T.contiguous()  # (d, b), (k, b)
+        squares = (z[:, None, :] * z[None, :, :]).view(d * d, b)
+        zeroth = gamma.sum(1)
+        total = (zeroth + TINY)[:, None]
+        mean = (gamma @ z.T) / total
+        spread = (gamma @ squares.T / total).view(k, d, d) - mean[:, :, None] * mean[:, None, :]
         covariance = spread + floor * torch.eye(d, dtype=z.dtype, device=z.device)
         whitening = whiten(Mixture(zeroth / b, mean, covariance))
-        whitened = z @ whitening.matrix - whitening.shift  # (b, k·d): L⁻¹ (z − μ)
-        joint = whitening.constant - 0.5 * whitened.square().view(b, k, d).sum(2)
-        energies = -torch.logsumexp(joint, dim=1)
+        whitened = torch.addmm(whitening.shift[:, None], whitening.matrix.T, z, beta=-1)  # (k·d, b): L⁻¹ (z − μ)
+        joint = whitening.constant[:, None] - 0.5 * whitened.square().view(k, d, b).sum(1)
+        energies = -torch.logsumexp(joint, dim=0)
         precision_of_axis = covariance.diagonal(dim1=1, dim2=2).reciprocal()
         ctx.save_for_backward(
             z, squares, gamma, total, mean, spread, whitening.matrix, whitened, joint, energies, precision_of_axis
@@ -162,25 +163,28 @@ class _BatchEnergy(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         on_energy, on_penalty = upstream
         z, squares, gamma, total, mean, spread, matrix, whitened, joint, energies, precision_of_axis = ctx.saved_tensors
-        b, d = z.shape
-        k = gamma.shape[1]
-        share = (joint + energies[:, None]).exp() * on_energy[:, None]  # G (b, k)
-        mass = share.sum(0)
-        shared = (whitened.view(b, k, d) * share[:, :, None]).view(b, k * d)
+        d, b = z.shape
+        k = len(gamma)
+        share = (joint + energies).exp_() * on_energy  # G (k, b)
+        mass = share.sum(1)
+        whitened = whitened.view(k, d, b)
+        shared = whitened * share[:, None, :]
         inverse = matrix.view(d, k, d).permute(1, 2, 0)  # L⁻¹ (k, d, d)
-        on_mean = -torch.bmm(shared.sum(0).view(k, 1, d), inverse).squeeze(1)  # m (k, d)
-        inner = torch.bmm(shared.view(b, k, d).permute(1, 2, 0), whitened.view(b, k, d).transpose(0, 1))
+        on_mean = -torch.bmm(shared.sum(2).view(k, 1, d), inverse).squeeze(1)  # m (k, d)
+        inner = torch.bmm(shared, whitened.mT)
         eye = torch.eye(d, dtype=z.dtype, device=z.device)
         on_covariance = 0.5 * inverse.mT @ (mass[:, None, None] * eye - inner) @ inverse
         on_covariance = on_covariance - torch.diag_embed(on_penalty * precision_of_axis.square())  # B (k, d, d)
         part = gamma / total
         bent_mean = (on_covariance @ mean[:, :, None]).squeeze(2)  # B μ
-        on_z = shared @ matrix.T + part @ (on_mean - 2 * bent_mean)
-        on_z = on_z + 2 * (part[:, :, None] * z[:, None, :]).view(b, k * d) @ on_covariance.reshape(k * d, d)
+        slope = on_mean - 2 * bent_mean
+        on_z = torch.addmm(matrix @ shared.view(k * d, b), slope.T, part)
+        weighted = (part[:, None, :] * z[None, :, :]).view(k * d, b)
+        on_z = on_z.addmm_(on_covariance.permute(2, 0, 1).reshape(d, k * d), weighted, alpha=2)
         # m·(z−μ) + (z−μ)ᵀ B (z−μ) − tr(B Σ) − Σ_i G_ik, opened into powers of z.
         constant = (bent_mean * mean).sum(1) - (on_mean * mean).sum(1) - (on_covariance * spread).sum((1, 2)) - mass
-        on_gamma = squares @ on_covariance.view(k, d * d).T + z @ (on_mean - 2 * bent_mean).T + constant
-        return on_z, on_gamma / total, None
+        on_gamma = (on_covariance.view(k, d * d) @ squares).addmm_(slope, z) + constant[:, None]
+        return on_z.T, (on_gamma / total).T, None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # a data-dependent floor breaks the graph: break it cleanly

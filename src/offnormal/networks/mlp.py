@@ -66,6 +66,7 @@ def mlp(
     activation: type[nn.Module] = nn.Tanh,
     dropout: float = 0.0,
     gain: float = 1.0,
+    bias: bool = True,
 ) -> nn.Sequential:
     """Build a chain of linear layers with an activation after each but the last.
 
@@ -79,6 +80,8 @@ def mlp(
     gain : float
         Factor on the Glorot-uniform initial weights (the initialization of the frameworks of these papers' time);
         biases start at zero.
+    bias : bool
+        Whether the linear layers have one.
 
     Returns
     -------
@@ -87,15 +90,17 @@ def mlp(
     """
     layers: list[nn.Module] = []
     for position, (wide, out) in enumerate(pairwise(sizes)):
-        linear = nn.Linear(wide, out)
+        linear = nn.Linear(wide, out, bias=bias)
         nn.init.xavier_uniform_(linear.weight, gain=gain)
-        nn.init.zeros_(linear.bias)
+        if bias:
+            nn.init.zeros_(linear.bias)
         layers.append(linear)
         if position < len(sizes) - 2:
             layers.append(activation())
             if dropout > 0:
                 layers.append(nn.Dropout(dropout))
-    return TanhChain(*layers) if activation is nn.Tanh and dropout == 0 and len(sizes) > 2 else nn.Sequential(*layers)
+    as_one_node = activation is nn.Tanh and dropout == 0 and bias and len(sizes) > 2
+    return TanhChain(*layers) if as_one_node else nn.Sequential(*layers)
 
 
 def funnel(n_features: int) -> tuple[int, int]:

@@ -10,9 +10,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from offnormal.batches import Batches
+
 FULL_UP_TO = 1024
 """Features up to which the residuals' full covariance is kept; beyond, their variances."""
 QUANTILES = (0.05, 0.5, 0.95)
+ROWS_FOR_REASONS = 20_000
+"""Training rows whose residuals are looked at; more change the explanation in the third digit."""
 
 Measure = Callable[[Tensor], Tensor]
 
@@ -38,6 +42,16 @@ class ResidualModel(nn.Module):
         self.register_buffer("levels", torch.zeros(len(QUANTILES), n_features))
         # Of features that are 0 or 1 in training, how often they are 1; −1 for all others.
         self.register_buffer("share", torch.zeros(n_features))
+
+    def learn(self, batches: Batches, reconstruct: Callable[[Tensor], Tensor]) -> None:
+        """Fit to at most about 20,000 training rows, evenly spaced, and what `reconstruct`, (b, n) -> (b, n), makes."""
+        share = ROWS_FOR_REASONS // len(batches) + 1
+        sample = []
+        for batch in batches:
+            places = torch.linspace(0, len(batch.x) - 1, min(share, len(batch.x)), device=batch.x.device)
+            sample.append(batch.x[places.long()])
+        rows = torch.cat(sample)
+        self.fit(rows - reconstruct(rows), rows)
 
     def fit(self, residuals: Tensor, rows: Tensor) -> None:
         """Take the residuals of training rows, and the rows, both (b, n).

@@ -1,0 +1,166 @@
+"""Public data sets by name, read from the folder that OFFNORMAL_DATA names; y is 1 for an anomaly.
+
+`shared/data` beside the working directory, or beside the source tree, is taken where the variable is not set.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offnormal.errors import DataError, FileUnreadable, UnknownName
+from offnormal.random import numpy_generator
+
+Ints = NDArray[np.int64]
+
+VARIABLE = "OFFNORMAL_DATA"
+FAST_ROWS = 2_000
+"""Rows of a data set in a fast run."""
+
+KDD_COLUMNS = (
+    "duration", "protocol_type", "service", "flag", "src_bytes", "dst_bytes", "land", "wrong_fragment", "urgent",
+    "hot", "num_failed_logins", "logged_in", "num_compromised", "root_shell", "su_attempted", "num_root",
+    "num_file_creations", "num_shells", "num_access_files", "num_outbound_cmds", "is_host_login", "is_guest_login",
+    "count", "srv_count", "serror_rate", "srv_serror_rate", "rerror_rate", "srv_rerror_rate", "same_srv_rate",
+    "diff_srv_rate", "srv_diff_host_rate", "dst_host_count", "dst_host_srv_count", "dst_host_same_srv_rate",
+    "dst_host_diff_srv_rate", "dst_host_same_src_port_rate", "dst_host_srv_diff_host_rate", "dst_host_serror_rate",
+    "dst_host_srv_serror_rate", "dst_host_rerror_rate", "dst_host_srv_rerror_rate", "label",
+)  # fmt: skip
+KDD_NORMAL = "normal."
+_KDD_TEXTS = ("protocol_type", "service", "flag", "label")
+_KDD_FILE = "tabular/kddcup99_10_percent.csv.gz"
+_NORMAL_TRAFFIC = "normal traffic"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Where a data set is and what counts as an anomaly in it.
+
+    Attributes
+    ----------
+    name : str
+    file : str
+        Under the data folder: an `.npz` with X and y, or the raw KDDCUP99 file.
+    anomaly : str
+        The class that is the anomaly: "y = 1" of the file, or one of two for KDDCUP99. Part of the fingerprint.
+    share : float or None
+        The share of rows to flag that the DAGMM paper names for it; None: the true share of the test rows.
+    drawn : int or None
+        Anomalies drawn anew by each run's seed; None: all of them take part.
+    """
+
+    name: str
+    file: str
+    anomaly: str = "y = 1"
+    share: float | None = None
+    drawn: int | None = None
+
+    def pool(self, y: Ints, seed: int, *, fast: bool = False) -> Ints:
+        """Return the places of the rows that take part in the run of this seed, ascending.
+
+        Parameters
+        ----------
+        y : array of 0 and 1
+            Of all rows of the file.
+        fast : bool
+            At most FAST_ROWS rows, with about the same share of anomalies.
+        """
+        places = np.arange(len(y))
+        if self.drawn is not None:
+            draw = numpy_generator(seed, "bench", "anomalies")
+            drawn = draw.choice(np.flatnonzero(y == 1), self.drawn, replace=False)
+            places = np.sort(np.concatenate([np.flatnonzero(y == 0), drawn]))
+        if fast and len(places) > FAST_ROWS:
+            draw = numpy_generator(seed, "bench", "fast")
+            classes = [places[y[places] == label] for label in (0, 1)]
+            kept = [
+                draw.choice(rows, max(round(FAST_ROWS * len(rows) / len(places)), min(len(rows), 20)), replace=False)
+                for rows in classes
+            ]
+            places = np.sort(np.concatenate(kept))
+        return places
+
+
+_ADBENCH = ("annthyroid", "cardio", "letter", "mammography", "musk", "optdigits", "pendigits", "satellite",
+            "satimage-2", "shuttle", "vowels", "wbc", "wbc_odds378")  # fmt: skip
+DATA_SETS = {
+    data.name: data
+    for data in (
+        DataSet("kddcup", _KDD_FILE, _NORMAL_TRAFFIC, share=0.2),
+        DataSet("kddcup_rev", _KDD_FILE, "attacks", share=0.2, drawn=24_319),
+        DataSet("thyroid", "tabular/thyroid.npz", share=0.025),
+        DataSet("arrhythmia", "tabular/arrhythmia.npz", share=0.15),
+        *(DataSet(name, f"adbench/{name}.npz") for name in _ADBENCH),
+    )
+}
+
+
+def data_set(name: str) -> DataSet:
+    """Return the data set of this name.
+
+    Raises
+    ------
+    UnknownName
+    """
+    if name not in DATA_SETS:
+        raise UnknownName.among("data set", name, DATA_SETS)
+    return DATA_SETS[name]
+
+
+def data_folder() -> Path:
+    """Return the folder of data sets.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    named = os.environ.get(VARIABLE)
+    beside = [Path.cwd().parent, Path(__file__).parents[4]]
+    places = [Path(named)] if named else [place / "shared" / "data" for place in beside]
+    for place in places:
+        if place.is_dir():
+            return place
+    where = f"{VARIABLE} names {named!r}, which is no folder" if named else f"{VARIABLE} is not set"
+    raise DataError(f"The benchmark's data sets were not found: {where}. Set {VARIABLE} to the folder that holds them.")
+
+
+def load(data: DataSet) -> tuple[Any, Ints]:
+    """Return all rows of the file, an array (rows, columns) or a `pyarrow.Table`, and y, shape (rows,).
+
+    The last file read stays in memory.
+
+    Raises
+    ------
+    DataError
+        If the folder or the file is missing or unreadable.
+    """
+    path = data_folder() / data.file
+    if not path.is_file():
+        raise FileUnreadable(f"The data set {data.name} should be '{data.file}' in the folder {VARIABLE} names.")
+    rows, labels = _read(path)
+    if data.file != _KDD_FILE:
+        return rows, labels
+    return rows, np.where((labels == KDD_NORMAL) == (data.anomaly == _NORMAL_TRAFFIC), 1, 0)
+
+
+def take(rows: Any, places: Ints) -> Any:
+    """Return some rows of an array or a table, in the order of `places`."""
+    return rows[places] if isinstance(rows, np.ndarray) else rows.take(places)
+
+
+@functools.lru_cache(maxsize=1)
+def _read(path: Path) -> tuple[Any, Any]:
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return file["X"].astype(np.float64), file["y"].astype(np.int64)
+    from offnormal.data.tables import read_table
+
+    table = read_table(path, names=KDD_COLUMNS, text_columns=_KDD_TEXTS)
+    return table.drop_columns(["label"]), np.asarray(table["label"])

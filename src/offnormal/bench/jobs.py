@@ -1,0 +1,128 @@
+"""A run to make: data set, protocol, contender and seed; and the fingerprint by which its record is known again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from offnormal.bench.contenders import Contender
+from offnormal.bench.datasets import DataSet
+from offnormal.bench.protocols import Protocol
+from offnormal.bench.tables import Table
+from offnormal.errors import UnknownName
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A contender on a data set under a protocol, and its seeds: what becomes one row of the page of results."""
+
+    table: str
+    data: DataSet
+    protocol: Protocol
+    contender: Contender
+    seeds: int
+    fast: bool = False
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits of what the table states: data set, protocol, method and parameters.
+
+        Names of rows and tables are not in it, so that they can be corrected. Parameters that nobody stated are not in
+        it either, so that a new one leaves the records there are alone; `matches` holds their values against today's.
+        """
+        data = self.data
+        stated = {
+            "data": [data.name, data.file, data.anomaly, data.share, data.drawn],
+            "protocol": self.protocol.name,
+            "key": self.contender.key,
+            "parameters": self.contender.stated(data.name),
+            "fast": self.fast,
+        }
+        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:16]
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Return every parameter in effect, in JSON's types."""
+        every: dict[str, Any] = json.loads(json.dumps(self.contender.in_effect(self.data.name)))
+        return every
+
+    def matches(self, record: Record) -> bool:
+        """Return whether `record` is of this cell as it is defined today, and not of an older definition."""
+        if record.get("fingerprint") != self.fingerprint:
+            return False
+        kept = record.get("parameters", {})
+        return self.fast or all(kept.get(name, value) == value for name, value in self.parameters.items())
+
+    def records(self, every: Iterable[Record]) -> dict[int, Record]:
+        """Return seed -> the newest record, errors left out, for the seeds of this cell."""
+        found = {int(r["seed"]): r for r in every if "error" not in r and self.matches(r)}
+        return {seed: found[seed] for seed in range(self.seeds) if seed in found}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    cell: Cell
+    seed: int
+
+
+def cells(
+    table: Table,
+    *,
+    data: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    protocols: Sequence[str] = (),
+    seeds: int | None = None,
+    fast: bool = False,
+) -> list[Cell]:
+    """Return the cells of a table in its order, all or those named.
+
+    Parameters
+    ----------
+    data, rows, protocols : sequence of str
+        Names to keep; none named: all.
+    seeds : int or None
+        Runs per cell; None: as the table says. A fast run has one.
+
+    Raises
+    ------
+    UnknownName
+        If the table has no such data set, row or protocol.
+    """
+    _check("data set", data, table.data, table)
+    _check("row", rows, [contender.name for contender in table.contenders], table)
+    _check("protocol", protocols, [protocol.name for protocol in table.protocols], table)
+    return [
+        Cell(table.name, data_set, protocol, contender, 1 if fast else seeds or contender.seeds or table.seeds, fast)
+        for data_set in table.data_sets
+        for protocol in table.protocols
+        for contender in table.contenders
+        if (not data or data_set.name in data)
+        and (not protocols or protocol.name in protocols)
+        and (not rows or contender.name in rows)
+        and (not contender.data or data_set.name in contender.data)
+    ]
+
+
+def missing(every: Iterable[Cell], records: Sequence[Record], only: Sequence[int] = ()) -> list[Job]:
+    """Return the runs of which no record is there, those of these seeds only if any are named."""
+    return [
+        Job(cell, seed)
+        for cell in every
+        for done in [cell.records(records)]
+        for seed in range(cell.seeds)
+        if seed not in done and (not only or seed in only)
+    ]
+
+
+def _check(kind: str, asked: Sequence[str], known: Sequence[str], table: Table) -> None:
+    for name in asked:
+        if name not in known:
+            raise UnknownName.among(f"{kind} of table {table.name!r}", name, known)

@@ -1,0 +1,64 @@
+"""Raw results: one file of JSON lines per table, only ever appended to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from offnormal.errors import EnvironmentFailure
+
+FOLDER = Path("benchmarks") / "results"
+
+
+def path_of(folder: Path, table: str, *, fast: bool = False) -> Path:
+    """Return where the records of a table are; those of fast runs are never among the others."""
+    return folder / f"{table}{'.fast' if fast else ''}.jsonl"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return all records in order; a line that was cut off while it was written is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one record and see that it is on the disk; a line that was cut off before is removed.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If the file cannot be written.
+    """
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            _remove_torn_line(file)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise EnvironmentFailure(f"'{path}' could not be written: {error.strerror or error}.") from error
+
+
+def _remove_torn_line(file: Any) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        return
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)

@@ -1,0 +1,75 @@
+"""Data sets: what is read, what counts as an anomaly, and which rows take part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offnormal.bench import datasets
+from offnormal.bench.datasets import DATA_SETS, VARIABLE, DataSet, data_set, load, take
+from offnormal.errors import DataError, UnknownName
+
+ROWS = {  # from the table of the data folder: rows, columns, anomalies
+    "kddcup": (494_021, 41, 97_278), "kddcup_rev": (494_021, 41, 396_743), "thyroid": (3772, 6, 93),
+    "arrhythmia": (452, 274, 66), "annthyroid": (7200, 6, 534), "cardio": (1831, 21, 176), "letter": (1600, 32, 100),
+    "mammography": (11183, 6, 260), "musk": (3062, 166, 97), "optdigits": (5216, 64, 150),
+    "pendigits": (6870, 16, 156), "satellite": (6435, 36, 2036), "satimage-2": (5803, 36, 71),
+    "shuttle": (49097, 9, 3511), "vowels": (1456, 12, 50), "wbc": (223, 9, 10), "wbc_odds378": (378, 30, 21),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_every_data_set_has_the_rows_it_should(name: str, shared_data: Path) -> None:
+    rows, y = load(data_set(name))
+    assert (*rows.shape, int(y.sum())) == ROWS[name]
+    assert set(np.unique(y)) == {0, 1}
+
+
+def test_the_raw_kddcup_file_keeps_its_texts_and_loses_its_label(shared_data: Path) -> None:
+    rows, y = load(data_set("kddcup"))
+    assert "label" not in rows.column_names
+    assert [rows[name].type for name in ("protocol_type", "service", "flag")] == ["string"] * 3
+    assert rows.slice(0, 1).to_pylist()[0]["service"] == "http"
+    assert y[0] == 1  # the first row of the file is normal traffic, the anomaly of the papers
+    assert load(data_set("kddcup_rev"))[1][0] == 0
+
+
+def test_kddcup_rev_has_all_normal_rows_and_one_attack_to_four_of_them() -> None:
+    y = np.zeros(494_021, dtype=np.int64)
+    y[97_278:] = 1
+    pools = [data_set("kddcup_rev").pool(y, seed) for seed in (0, 0, 1)]
+    assert len(pools[0]) == 121_597  # as in the paper
+    assert y[pools[0]].sum() == 24_319
+    assert np.array_equal(pools[0], pools[1])
+    assert not np.array_equal(pools[0], pools[2])
+
+
+def test_a_fast_run_takes_a_part_with_about_the_same_share() -> None:
+    y = (np.arange(40_000) % 10 == 0).astype(np.int64)
+    pool = DataSet("a", "a.npz").pool(y, 0, fast=True)
+    assert len(pool) == datasets.FAST_ROWS
+    assert y[pool].mean() == pytest.approx(0.1)
+    assert len(DataSet("a", "a.npz").pool(y[:500], 0, fast=True)) == 500
+
+
+def test_rows_are_taken_from_arrays_and_tables_alike(toy: DataSet) -> None:
+    import pyarrow as pa
+
+    rows, _ = load(toy)
+    places = np.array([5, 2, 9])
+    table = take(pa.table({"a": rows[:, 0]}), places)
+    assert np.array_equal(take(rows, places)[:, 0], table["a"].to_numpy())
+
+
+def test_a_missing_folder_or_file_is_told_with_the_variable(
+    toy: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"'none\.npz' in the folder OFFNORMAL_DATA"):
+        load(DataSet("none", "none.npz"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="OFFNORMAL_DATA names"):
+        load(toy)
+    with pytest.raises(UnknownName, match="Did you mean 'thyroid'"):
+        data_set("thyriod")

@@ -1,0 +1,164 @@
+"""`offnormal bench`: the list, a fast run, the page, and mistakes in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offnormal.bench import records, runner
+from offnormal.bench.tables import TABLES
+from offnormal.cli.bench import _RunProgress
+
+Run = Callable[..., Any]
+ROW = ("--data", "thyroid", "--row", "PCA, 1 component", "--jobs", 1)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with numbers in the place of thyroid; returns a folder for the results."""
+    (tmp_path / "data" / "tabular").mkdir(parents=True)
+    y = (np.arange(400) % 10 == 0).astype(np.int64)
+    rows = np.random.default_rng(0).normal(size=(400, 6)) + 3 * y[:, None]
+    np.savez(tmp_path / "data" / "tabular" / "thyroid.npz", X=rows, y=y)
+    monkeypatch.setenv("OFFNORMAL_DATA", str(tmp_path / "data"))
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the runs in this process."""
+
+    def run(jobs: Any, path: Path, *, workers: int, on_start: Any, on_record: Any) -> None:
+        for job in jobs:
+            on_start(job)
+            record = runner.attempt(job)
+            records.append(path, record)
+            on_record(job, record)
+
+    monkeypatch.setattr(runner, "run", run)
+
+
+def test_the_list_says_which_tables_there_are_and_what_is_done(run: Run, small: Path, inline: None) -> None:
+    assert run("bench", "run", "dagmm", *ROW, "--results", small).exit_code == 0
+    shown = run("bench", "--results", small)
+    assert all(name in shown.stdout for name in TABLES)
+    listed = {t["table"]: t for t in json.loads(run("bench", "list", "--results", small, "--json").stdout)["tables"]}
+    done = {row["row"]: (row["done"], row["runs"]) for row in listed["dagmm"]["rows"]}
+    assert done["PCA, 1 component"] == (5, 20)
+    assert done["k-NN"] == (0, 20)
+
+
+def test_what_is_there_is_not_run_again(run: Run, small: Path, inline: None) -> None:
+    first = run("bench", "run", "dagmm", *ROW, "--results", small, "--seeds", 2)
+    assert "[2/2] thyroid, dagmm, PCA, 1 component, seed 1: F1" in first.stderr
+    again = run("bench", "run", "dagmm", *ROW, "--results", small, "--seeds", 2)
+    assert "Every run is there already" in again.stderr
+    more = run("bench", "run", "dagmm", *ROW, "--results", small, "--seeds", 3)
+    assert "[1/1] thyroid, dagmm, PCA, 1 component, seed 2" in more.stderr
+    assert run("bench", "run", "dagmm", *ROW, "--results", small, "--seed", 9, "--quiet").stderr == ""
+    assert [r["seed"] for r in records.read(small / "dagmm.jsonl")] == [0, 1, 2, 9]
+
+
+def test_the_command_in_a_record_repeats_it(run: Run, small: Path, inline: None) -> None:
+    import shlex
+
+    run("bench", "run", "dagmm", *ROW, "--results", small, "--seed", 3)
+    (record,) = records.read(small / "dagmm.jsonl")
+    assert run(*shlex.split(record["command"])[1:], "--results", small / "again").exit_code == 0
+    (again,) = records.read(small / "again" / "dagmm.jsonl")
+    assert (again["fingerprint"], again["seed"], again["f1"]) == (record["fingerprint"], 3, record["f1"])
+
+
+def test_fast_runs_go_elsewhere(run: Run, small: Path, inline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small.parent)
+    result = run("bench", "run", "dagmm", *ROW, "--fast")
+    assert result.exit_code == 0
+    assert "dagmm.fast.jsonl" in result.stderr
+    assert not (small.parent / "benchmarks").exists()
+
+
+def test_the_page_is_written_and_checked(run: Run, small: Path, inline: None) -> None:
+    run("bench", "run", "dagmm", *ROW, "--results", small)
+    page = small / "page.md"
+    assert run("bench", "page", "--results", small, "-o", page).exit_code == 0
+    assert "*PCA, 1 component*" in page.read_text()
+    assert run("bench", "page", "--results", small, "-o", page, "--check").exit_code == 0
+    page.write_text(page.read_text() + "typed")
+    refused = run("bench", "page", "--results", small, "-o", page, "--check")
+    assert refused.exit_code == 2
+    assert "Run offnormal bench page" in refused.stderr
+
+
+def test_a_failing_run_is_told_and_ends_in_1(run: Run, small: Path, inline: None) -> None:
+    result = run("bench", "run", "dagmm", "--data", "arrhythmia", "--row", "k-NN", "--seeds", 1, "--results", small)
+    assert result.exit_code == 1
+    assert "failed: FileUnreadable: The data set arrhythmia should be 'tabular/arrhythmia.npz'" in result.stderr
+    assert "0 runs made, 1 failed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "dagm"), "Did you mean 'dagmm'"),
+        (("run", "dagmm", "--data", "thyriod"), "Did you mean 'thyroid'"),
+        (("run", "dagmm", "--row", "kNN"), "Did you mean 'k-NN'"),
+        (("rum", "dagmm"), "Did you mean 'run'"),
+        (("run",), "needs the name of a bench table"),
+        (("page", "dagmm"), "the other actions take none"),
+        (("run", "dagmm", "--jobs", "0"), "it must be at least 1"),
+    ],
+)
+def test_mistakes_end_in_2(run: Run, small: Path, words: tuple[str, ...], said: str) -> None:
+    result = run("bench", *words, "--results", small)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
+def test_a_missing_data_folder_is_one_sentence(run: Run, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFNORMAL_DATA", str(small / "nowhere"))
+    result = run("bench", "run", "dagmm", "--results", small)
+    assert result.exit_code == 2
+    assert "OFFNORMAL_DATA names" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_ctrl_c_ends_all_quickly_and_says_how_to_go_on(small: Path) -> None:
+    words = ["bench", "run", "dagmm", "--data", "thyroid", "--row", "DAGMM", "--jobs", "1", "--results", str(small)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "offnormal", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(children.read_text().split()) < 2:  # the worker, and multiprocessing's own
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    started = time.monotonic()
+    _, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - started < 5
+    assert process.returncode == 130
+    assert stderr.startswith("Interrupted; 0 runs of 20 made and kept in")
+    assert stderr.endswith("The same command goes on from there.\n")
+    assert len(stderr.splitlines()) == 1
+
+
+def test_the_time_left_goes_by_the_runs_of_the_same_row() -> None:
+    from offnormal.bench.jobs import cells, missing
+
+    todo = missing(cells(TABLES["dagmm"], data=["thyroid"], rows=["DAGMM", "k-NN"], seeds=2), [])
+    kept = [
+        {"data": "thyroid", "contender": "DAGMM", "fit_seconds": 99.0, "score_seconds": 1.0},
+        {"data": "thyroid", "contender": "k-NN", "fit_seconds": 1.0, "score_seconds": 1.0},
+    ]
+    assert _RunProgress(todo, kept, 2, True)._left() == "about 1 min 42 s left"
