@@ -33,8 +33,9 @@ def test_a_name_is_loaded_on_first_use() -> None:
     assert not modules_after("import offnormal; offnormal.read_table; offnormal.make_detector") & {"torch", "sklearn"}
 
 
-def test_all_is_sorted_and_what_dir_gives() -> None:
-    assert offnormal.__all__ == sorted(offnormal.__all__) == dir(offnormal)
+def test_dir_gives_all_names_once() -> None:
+    assert sorted(offnormal.__all__) == dir(offnormal)
+    assert len(set(offnormal.__all__)) == len(offnormal.__all__)
     assert len(set(offnormal.__all__)) == len(offnormal.__all__)
 
 
@@ -85,7 +86,6 @@ class TestMethods:
         assert {"epochs", "random_state", "device", "contamination"} <= set(declared(cls))
 
     def test_every_preset_validates_and_can_be_overridden(self, cls: type[Detector]) -> None:
-        assert cls.presets
         for name, values in cls.presets.items():
             preset = cls.from_preset(name)
             validate(preset)
@@ -95,10 +95,12 @@ class TestMethods:
             }  # fmt: skip
 
     def test_an_unknown_preset_or_override_names_the_known_ones(self, cls: type[Detector]) -> None:
-        with pytest.raises(UnknownName, match=rf"no preset of {cls.__name__} 'kddcp'\. Did you mean 'kddcup'"):
+        known = r"Did you mean 'kddcup'" if "kddcup" in cls.presets else "Known: none"
+        with pytest.raises(UnknownName, match=rf"no preset of {cls.__name__} 'kddcp'\. {known}"):
             cls.from_preset("kddcp")
-        with pytest.raises(UnknownName, match=r"'epoch'\. Did you mean 'epochs'"):
-            cls.from_preset("kddcup", epoch=1)
+        for name in cls.presets:
+            with pytest.raises(UnknownName, match=r"'epoch'\. Did you mean 'epochs'"):
+                cls.from_preset(name, epoch=1)
 
 
 def test_unknown_methods_and_parameters_get_a_suggestion() -> None:

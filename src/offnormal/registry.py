@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "autoencoder": "offnormal.methods.autoencoder:Autoencoder",
+    "auto": "offnormal.methods.auto:AutoDetector",
     "dagmm": "offnormal.methods.dagmm:DAGMM",
     "dcn": "offnormal.methods.dcn:DCN",
     "deep_svdd": "offnormal.methods.deep_svdd:DeepSVDD",

@@ -33,6 +33,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def read_all(folder: Path, *, fast: bool = False) -> list[dict[str, Any]]:
+    """Return the records of every table in `folder`: a run that stands in two tables is made once."""
+    paths = sorted(path for path in folder.glob("*.jsonl") if path.name.endswith(".fast.jsonl") == fast)
+    return [record for path in paths for record in read(path) if "fingerprint" in record]
+
+
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Add one record and see that it is on the disk; a line that was cut off before is removed.
 

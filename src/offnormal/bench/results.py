@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 def rows(folder: Path, table: Table) -> list[Row]:
     """Return every cell of a table with the records in `folder` that are of today's definition."""
-    every = records.read(records.path_of(folder, table.name))
+    every = records.read_all(folder)
     return [_row(cell, every) for cell in cells(table)]
 
 

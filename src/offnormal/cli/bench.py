@@ -104,7 +104,7 @@ def _list(folder: Path, as_json: bool) -> None:
     listed = []
     for table in tables.TABLES.values():
         every = jobs.cells(table)
-        kept = records.read(records.path_of(folder, table.name))
+        kept = records.read_all(folder)
         rows = [
             {
                 "row": contender.name,
@@ -143,7 +143,7 @@ def _run(table: str, folder: Path, chosen: dict[str, Any], seed: list[int], work
     if seed and chosen["seeds"] is None:
         every = [_reaching(cell, max(seed)) for cell in every]
     path = records.path_of(folder, table, fast=chosen["fast"])
-    kept = records.read(path)
+    kept = records.read_all(folder, fast=chosen["fast"])
     todo = jobs.missing(every, kept, seed)
     if not todo:
         if not quiet:

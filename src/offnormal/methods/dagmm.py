@@ -44,9 +44,6 @@ from offnormal.networks.residuals import ResidualModel, replacement_falls
 from offnormal.parameters import param
 from offnormal.pretraining import layer_wise
 
-ROWS_FOR_REASONS = 20_000
-"""Training rows whose residuals are looked at for the explanation; more change it in the third digit."""
-
 
 class DAGMMNetwork(Method):
     """The paper as one module.
@@ -136,8 +133,9 @@ class DAGMMNetwork(Method):
 
     def code_names(self) -> tuple[str, ...]:
         """Name the axes of z."""
-        code, errors = (f"code_{i + 1}" for i in range(self._code_dim)), ("relative_distance", "cosine_similarity")
-        return {"both": (*code, *errors), "code": tuple(code), "reconstruction": errors}[self.aspects]
+        code = tuple(f"code_{i + 1}" for i in range(self._code_dim))
+        errors = ("relative_distance", "cosine_similarity")
+        return {"both": code + errors, "code": code, "reconstruction": errors}[self.aspects]
 
     # --- losses ---------------------------------------------------------------------------------------------------
 
@@ -184,13 +182,10 @@ class DAGMMNetwork(Method):
     def summarize(self, batches: Batches) -> None:
         """Recompute φ, μ, Σ (equations 4 to 6) over all training rows; note what residuals look like, for reasons."""
         moments = Moments()
-        sample = []
         for batch in batches:
             _, z = self._compress(batch.x)
             moments.add(z, torch.softmax(self.estimation(z).double(), dim=1))
-            sample.append(_spaced(batch.x, ROWS_FOR_REASONS // len(batches) + 1))
-        rows = torch.cat(sample)
-        self.residuals.fit(rows - self.reconstruct(rows), rows)
+        self.residuals.learn(batches, self.reconstruct)
         mixture = moments.mixture()
         for name, value in {**mixture._asdict(), **_prefixed(whiten(mixture))}.items():
             self.get_buffer(name).copy_(value)
@@ -236,11 +231,6 @@ def z_dim(code_dim: int, aspects: str) -> int:
 def cosine(optimizer: Optimizer, epochs: int) -> LRScheduler:
     """Let the step fall along half a cosine, from its full size to nothing, over the epochs."""
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1))
-
-
-def _spaced(rows: Tensor, count: int) -> Tensor:
-    """Return at most `count` of the rows, evenly spaced."""
-    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows)), device=rows.device).long()]
 
 
 def _prefixed(whitening: Whitening) -> dict[str, Tensor]:

@@ -19,10 +19,12 @@ LARGEST_FLOOR = 1e-2
 """To which the covariance floor is raised, tenfold each time, where no mixture can be fitted."""
 
 
-def expectation_maximization(z: Tensor, k: int, *, restarts: int, seed: int) -> Mixture:
+def expectation_maximization(
+    z: Tensor, k: int, *, restarts: int, seed: int, floor: float = FLOOR, iterations: int = 100
+) -> Mixture:
     """Return the likeliest of `restarts` mixtures with full covariances.
 
-    Each starts from k-means and takes at most 100 iterations, fewer once the mean log-likelihood gains under 1e-3.
+    Each starts from k-means and takes at most so many iterations, fewer once the mean log-likelihood gains under 1e-3.
 
     Parameters
     ----------
@@ -30,6 +32,9 @@ def expectation_maximization(z: Tensor, k: int, *, restarts: int, seed: int) -> 
     k : int
         At most b.
     restarts, seed : int
+    floor : float
+        Added to the covariances' diagonals; raised tenfold, up to 0.01, where no mixture can be fitted.
+    iterations : int
 
     Raises
     ------
@@ -38,9 +43,8 @@ def expectation_maximization(z: Tensor, k: int, *, restarts: int, seed: int) -> 
     """
     from sklearn.mixture import GaussianMixture
 
-    floor = FLOOR
     while True:
-        model = GaussianMixture(k, tol=1e-3, max_iter=100, reg_covar=floor, n_init=restarts, random_state=seed)
+        model = GaussianMixture(k, tol=1e-3, max_iter=iterations, reg_covar=floor, n_init=restarts, random_state=seed)
         try:
             with _repeatable():
                 model.fit(z.numpy())
