@@ -315,7 +315,9 @@ def main() -> None:
     text = page(rounds, f"python benchmarks/speed.py --rounds {arguments.rounds} --write")
     print(text)
     if arguments.write:
-        (HERE.parent / "docs" / "performance.md").write_text(text)
+        path = HERE.parent / "docs" / "performance.md"
+        _, heading, full_size = path.read_text(encoding="utf-8").partition("## Full size")  # of full_size.py
+        path.write_text(f"{text}\n{heading}{full_size}" if heading else text, encoding="utf-8")
 
 
 if __name__ == "__main__":
