@@ -71,7 +71,8 @@ def limit() -> dict[str, Any]:
 def measured(*arguments: str) -> dict[str, Any]:
     """Make one measurement in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, env=environment)
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(done.stderr)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from offnormal.data.tables import read_table as read_table
     from offnormal.io import load as load
     from offnormal.io import save as save
+    from offnormal.methods.auto import AutoDetector as AutoDetector
     from offnormal.methods.autoencoder import Autoencoder as Autoencoder
     from offnormal.methods.dagmm import DAGMM as DAGMM
     from offnormal.methods.dcn import DCN as DCN
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoDetector": "offnormal.methods.auto",
     "Autoencoder": "offnormal.methods.autoencoder",
     "DAGMM": "offnormal.methods.dagmm",
     "DCN": "offnormal.methods.dcn",
@@ -54,6 +56,7 @@ __all__ = [
     "DAGMM",
     "DCN",
     "DSEBM",
+    "AutoDetector",
     "Autoencoder",
     "DeepSVDD",
     "KernelPCAReconstruction",

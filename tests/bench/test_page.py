@@ -34,7 +34,9 @@ def cell(row: str, data: str = "thyroid") -> Cell:
 
 
 def line(folder: Path, row: str) -> list[str]:
-    (found,) = (text for text in page.page(folder).splitlines() if text.startswith((f"| {row} ", f"| *{row}* ")))
+    """Return the cells of a row of the first table; a run shared with another table stands there too."""
+    (section,) = (part for part in page.page(folder).split("\n## ") if part.startswith(DAGMM_TABLE.title))
+    (found,) = (text for text in section.splitlines() if text.startswith((f"| {row} |", f"| *{row}* |")))
     return [part.strip() for part in found.strip("|").split("|")]
 
 
@@ -94,7 +96,7 @@ def test_failed_runs_are_told(tmp_path: Path) -> None:
 
 
 def test_many_data_sets_are_shown_side_by_side(tmp_path: Path) -> None:
-    for number, each in enumerate(cells(ADBENCH_TABLE, data=["wbc", "vowels"])):
+    for number, each in enumerate(cells(ADBENCH_TABLE, data=["wbc", "vowels"], protocols=["clean_half"])):
         keep(tmp_path, each, 0, auroc=0.5 + number / 100)
     text = page.page(tmp_path)
     names = [contender.name for contender in ADBENCH_TABLE.contenders]

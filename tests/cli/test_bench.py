@@ -99,6 +99,18 @@ def test_the_page_is_written_and_checked(run: Run, small: Path, inline: None) ->
     assert "Run offnormal bench page" in refused.stderr
 
 
+@pytest.mark.parametrize("name", ["findings.md", "findings.ko.md"])
+def test_the_findings_are_written_and_checked_beside_the_page(run: Run, small: Path, name: str) -> None:
+    page = small / "page.md"
+    small.mkdir()
+    assert run("bench", "page", "--results", small, "-o", page).exit_code == 0
+    (small / name).write_text("typed")
+    refused = run("bench", "page", "--results", small, "-o", page, "--check")
+    assert refused.exit_code == 2
+    assert name in refused.stderr
+    assert run("bench", "page", "--results", small, "-o", small / name).exit_code == 2
+
+
 def test_a_failing_run_is_told_and_ends_in_1(run: Run, small: Path, inline: None) -> None:
     result = run("bench", "run", "dagmm", "--data", "arrhythmia", "--row", "k-NN", "--seeds", 1, "--results", small)
     assert result.exit_code == 1

@@ -6,12 +6,12 @@ import tempfile
 import numpy as np
 import pytest
 
+from offnormal import AutoDetector, io
 from offnormal import detector as detectors
-from offnormal import io
 from offnormal.errors import EnvironmentFailure
 
 ROLES = ("--id", "number", "--label", "label")
-QUICK = ("--epochs", "2", "--hidden-sizes", "4", "--calibration", "none")
+QUICK = ("-m", "dagmm", "--epochs", "2", "--hidden-sizes", "4", "--calibration", "none")
 
 
 def test_a_summary_says_what_was_learned_and_what_to_run_next(run, data, tmp_path):
@@ -100,14 +100,24 @@ def test_progress_shows_phase_epoch_terms_and_speed(run, data, tmp_path):
         assert words in line
 
 
+def test_the_default_method_is_auto(run, data, tmp_path):
+    target = tmp_path / "m.offnormal"
+    result = run("fit", data, "-o", target, *ROLES, "--epochs", 2, "--views", "marginal,robust", "--json", "-q")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["method"] == "auto"
+    loaded = io.load(target)
+    assert isinstance(loaded, AutoDetector)
+    assert loaded.views == ("marginal", "robust")
+
+
 def test_a_preset_is_a_start_that_flags_override(run, data, tmp_path):
     target = tmp_path / "m.offnormal"
-    result = run("fit", data, "-o", target, *ROLES, "--preset", "thyroid", "--epochs", 1, "--calibration", "none", "-q")
+    result = run("fit", data, "-o", target, *ROLES, *QUICK, "--preset", "thyroid", "-q")
     assert result.exit_code == 0, result.output
     parameters = io.load(target).get_params()
     assert parameters["scaling"] == "minmax"
     assert parameters["n_components"] == 2
-    assert parameters["epochs"] == 1
+    assert parameters["epochs"] == 2
 
 
 def test_threshold_and_contamination(run, data, tmp_path):
@@ -155,8 +165,12 @@ def test_the_time_limit_ends_the_training(run, data, tmp_path):
     [
         (["-m", "dagm"], "Did you mean 'dagmm'?"),
         (["-m", "pca", "--latent-dim", "2"], "Method 'pca' has no --latent-dim"),
-        (["--latent-dim", "0", "--epochs", "x"], "--epochs must be an int, at least 1, or None; got 'x'"),
-        (["--preset", "kdd"], "Did you mean 'kddcup'"),
+        (
+            ["-m", "dagmm", "--latent-dim", "0", "--epochs", "x"],
+            "--epochs must be an int, at least 0, or None; got 'x'",
+        ),
+        (["-m", "dagmm", "--preset", "kdd"], "Did you mean 'kddcup'"),
+        (["--preset", "kddcup"], "no preset of AutoDetector 'kddcup'. Known: none"),
         (["--label", "lable"], "--label: There is no column 'lable'"),
         (["--ignore", "nothing"], "--ignore: There is no column 'nothing'"),
         (["--id", "nothing"], "--id: There is no column"),

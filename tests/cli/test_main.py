@@ -125,7 +125,7 @@ def interrupted(arguments, checkpoint, signum):
 
 
 SETTINGS = ["--label", "label", "--id", "number", "--epochs", "300", "--calibration", "none", "--batch-size", "128"]
-SETTINGS += ["--no-early-stopping", "--hidden-sizes", "4", "--json"]
+SETTINGS += ["--method", "dagmm", "--no-early-stopping", "--hidden-sizes", "4", "--json"]
 
 
 @pytest.mark.slow

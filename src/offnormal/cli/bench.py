@@ -61,14 +61,17 @@ def bench(
     fast: Annotated[
         bool, typer.Option("--fast", help="run: few rows, few epochs, one seed; kept apart from real results.")
     ] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="page: where it goes.")] = Path(
-        "docs/results.md"
-    ),
-    check: Annotated[bool, typer.Option("--check", help="page: fail if FILE is not what the results give.")] = False,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="page: where the results go; the findings go beside it."),
+    ] = Path("docs/results.md"),
+    check: Annotated[
+        bool, typer.Option("--check", help="page: fail if FILE or the findings are not what the results give.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the bench tables on public data sets, resume them, and write the page of results from the raw records.
+    """Run the bench tables on public data sets, resume them, and write the pages of results and findings.
 
     What is there already is not run again: the same command goes on where it was stopped. The data sets are read from
     the folder that OFFNORMAL_DATA names.
@@ -171,18 +174,22 @@ def _reaching(cell: Cell, seed: int) -> Cell:
 
 
 def _page(folder: Path, output: Path, check: bool) -> None:
-    from offnormal.bench import page
+    from offnormal.bench import findings, page
     from offnormal.data.writing import replacing
 
-    text = page.page(folder)
-    if check:
-        if not output.is_file() or output.read_text(encoding="utf-8") != text:
-            raise InvalidParameter(f"'{output}' is not what the results in {folder} give. Run offnormal bench page.")
-        say(messages(), f"{output} is what the results in {folder} give.")
-        return
-    with replacing(output) as stream:
-        stream.write(text.encode())
-    say(messages(), f"Written: {output}")
+    if output.name in findings.PAGES.values():
+        raise InvalidParameter(f"'{output}' is where the findings go; the page of results needs another name.")
+    pages = {output: page.page(folder)}
+    pages |= {output.with_name(name): findings.page(folder, language) for language, name in findings.PAGES.items()}
+    for place, text in pages.items():
+        if check:
+            if not place.is_file() or place.read_text(encoding="utf-8") != text:
+                raise InvalidParameter(f"'{place}' is not what the results in {folder} give. Run offnormal bench page.")
+            say(messages(), f"{place} is what the results in {folder} give.")
+        else:
+            with replacing(place) as stream:
+                stream.write(text.encode())
+            say(messages(), f"Written: {place}")
 
 
 class _RunProgress:

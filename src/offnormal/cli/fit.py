@@ -107,7 +107,7 @@ ContaminationOption = Annotated[
 def fit(
     data: DataArgument,
     output: ModelOutput,
-    method: MethodOption = "dagmm",
+    method: MethodOption = "auto",
     preset: PresetOption = None,
     label: KeptOutOption = None,
     ignore: IgnoreOption = None,

@@ -15,6 +15,8 @@ SMALLEST_SPREAD = 1e-3
 """Interquartile ranges below it count as one: columns that hardly move keep their unit."""
 BIT_OF_A_ROW = 0.1
 """Rows an empty bin counts as."""
+ROUNDING = 1e-5
+"""Relative difference up to which two scores are one: equal rows are scored to rounding by another machine or block."""
 
 
 class Marginals(nn.Module):
@@ -178,7 +180,8 @@ class TailSurprise(nn.Module):
     """Turns the scores of a view into nats of surprise: −log of the share of training rows that score as high.
 
     Surprises of several views add up as in Fisher's combination of p-values. Beyond the highest training score the
-    share is unknown; there the surprise goes on with the logarithm of the distance, in units of the upper spread.
+    share is unknown; there the surprise goes on with the logarithm of the distance, in units of the upper spread. Where
+    many training rows have one score, a row like them has the surprise of them all, whichever way it was rounded.
 
     Parameters
     ----------
@@ -209,9 +212,10 @@ class TailSurprise(nn.Module):
     def forward(self, scores: Tensor) -> Tensor:
         """Return the surprise of each score, at least 0, shape (b,)."""
         m, rows = len(self.levels), self.get_buffer("rows")
-        right = torch.searchsorted(self.levels, scores.contiguous()).clamp(1, m - 1)
+        reached = scores - ROUNDING * (1 + scores.abs())
+        right = torch.searchsorted(self.levels, reached.contiguous()).clamp(1, m - 1)
         low, high = self.levels[right - 1], self.levels[right]
-        within = ((scores - low) / (high - low).clamp_min(torch.finfo(torch.float64).tiny)).clamp(0, 1)
+        within = ((reached - low) / (high - low).clamp_min(torch.finfo(torch.float64).tiny)).clamp(0, 1)
         share_below = (right - 1 + within) / (m - 1)
         surprise = -torch.log1p(-share_below * rows / (rows + 1))
         return surprise + torch.log1p((scores - self.levels[-1]).clamp_min(0) / self.spread)

@@ -1,0 +1,137 @@
+"""Numbers of named rows from the raw records, missing runs included: what docs/findings.md and its figures rest on."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from offnormal.bench import papers
+from offnormal.bench.results import Row, rows, summary
+from offnormal.bench.tables import ADBENCH_TABLE, DAGMM_TABLE, TABLES, Table
+from offnormal.bench.verdicts import Number
+from offnormal.errors import UnknownName
+
+PROTOCOL, KDDCUP = "dagmm", "kddcup"
+"""The protocol and the data set that most claims are about."""
+RANKING = ("f1", "auroc", "average_precision")
+
+
+class Line(NamedTuple):
+    """A row of a claim's numbers."""
+
+    data: str
+    protocol: str
+    name: str
+    published: Number | None
+    numbers: tuple[Number, ...]
+
+    @property
+    def measured(self) -> bool:
+        """Return whether there is a run of any of the numbers."""
+        return any(number.runs for number in self.numbers)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the rows of the table that the numbers are of."""
+        return tuple(number.name for number in self.numbers)
+
+
+class Lookup:
+    """The records in a folder, by table, data set, protocol and row."""
+
+    def __init__(self, folder: Path) -> None:
+        self._rows: dict[tuple[str, str, str, str], Row] = {}
+        for table in TABLES.values():
+            for row in rows(folder, table):
+                cell = row.cell
+                self._rows[table.name, cell.data.name, cell.protocol.name, cell.contender.name] = row
+
+    def row(self, table: Table, name: str, data: str, protocol: str = PROTOCOL) -> Row:
+        """Return a row with its records.
+
+        Raises
+        ------
+        UnknownName
+            If the table has no such row.
+        """
+        key = table.name, data, protocol, name
+        if key not in self._rows:
+            raise UnknownName.among(f"row of table {table.name!r}", name, [c.name for c in table.contenders])
+        return self._rows[key]
+
+    def number(self, table: Table, name: str, data: str, protocol: str = PROTOCOL, figure: str = "f1") -> Number:
+        """Return a figure of a row over its runs; runs without that figure count as not made."""
+        row = self.row(table, name, data, protocol)
+        having = [record for record in row.records if record.get(figure) is not None]
+        of = row.cell.seeds
+        if not having:
+            return Number(name, data, protocol, figure, 0, of)
+        n, mean, sd, values = summary(having, figure)
+        return Number(name, data, protocol, figure, n, of, mean, sd, values)
+
+    def published(self, table: Table, name: str, data: str, protocol: str = PROTOCOL) -> Number | None:
+        """Return the F1 that the paper gives for a row; None if it gives none."""
+        for reference in self.row(table, name, data, protocol).cell.contender.paper:
+            numbers = papers.published(reference, data, protocol)
+            if numbers is not None:
+                return Number("the paper", data, protocol, mean=numbers.f1, source=numbers.source)
+        return None
+
+    def over_sets(self, name: str, protocol: str, figure: str) -> Number:
+        """Return mean and spread over the seeds of the mean over the public tables.
+
+        Only seeds that have all tables count. A row that the table does not have (yet) has no runs.
+        """
+        if name not in (contender.name for contender in ADBENCH_TABLE.contenders):
+            return Number(name, protocol=protocol, figure=figure, of=ADBENCH_TABLE.seeds)
+        parts = [self.row(ADBENCH_TABLE, name, data, protocol) for data in ADBENCH_TABLE.data]
+        by_seed: dict[int, list[float]] = {}
+        for part in parts:
+            for record in part.records:
+                by_seed.setdefault(int(record["seed"]), []).append(float(record[figure]))
+        means = tuple(statistics.fmean(by_seed[seed]) for seed in sorted(by_seed) if len(by_seed[seed]) == len(parts))
+        of = parts[0].cell.seeds
+        if not means:
+            return Number(name, protocol=protocol, figure=figure, of=of)
+        sd = statistics.stdev(means) if len(means) > 1 else 0.0
+        return Number(name, "", protocol, figure, len(means), of, statistics.fmean(means), sd, means)
+
+
+def baseline_names(table: Table) -> list[str]:
+    """Return the rows that every number has to stand beside: trivial baselines and untrained networks."""
+    return [contender.name for contender in table.contenders if contender.baseline or contender.untrained_of]
+
+
+def lines(lookup: Lookup, table: Table, names: Iterable[str], data: Iterable[str] = (KDDCUP,), *,
+          protocol: str = PROTOCOL, figures: Iterable[str] = RANKING) -> tuple[Line, ...]:  # fmt: skip
+    """Return the numbers of rows, data set by data set."""
+    return tuple(
+        Line(each, protocol, name, lookup.published(table, name, each, protocol),
+             tuple(lookup.number(table, name, each, protocol, figure) for figure in figures))
+        for each, name in itertools.product(data, names)
+    )  # fmt: skip
+
+
+def floor(
+    lookup: Lookup, data: Iterable[str] = (KDDCUP,), table: Table = DAGMM_TABLE, protocol: str = PROTOCOL
+) -> tuple[Line, ...]:
+    """Return F1 and AUROC of the trivial baselines and the untrained networks."""
+    return tuple(
+        Line(each, protocol, figure, None,
+             tuple(lookup.number(table, name, each, protocol, figure) for name in baseline_names(table)))
+        for each, figure in itertools.product(data, ("f1", "auroc"))
+    )  # fmt: skip
+
+
+def best_of(numbers: Iterable[Number], name: str) -> Number:
+    """Return the number with the highest mean; while one of them cannot be compared yet, that one, called `name`."""
+    every = list(numbers)
+    fewest = min(every, key=lambda number: number.runs)
+    if not fewest.decided:
+        return replace(fewest, name=name)
+    best = max(every, key=lambda number: number.mean)
+    return replace(best, provisional=not all(number.complete for number in every))
