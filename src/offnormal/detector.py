@@ -447,6 +447,9 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
 class TrainedDetector(Detector):
     """A detector whose method has training phases."""
 
+    step_budgets: ClassVar[int] = 1
+    """Multiples of the usual budget of steps that a default training takes."""
+
     batch_size: int | None = param(
         None, "Rows per step. None: 1,024, fewer for small tables.", kind="int", ge=2, source="1,024: DAGMM §4.3"
     )
@@ -470,7 +473,8 @@ class TrainedDetector(Detector):
     def _plan(self, rows: int) -> tuple[int, int]:
         batch = self.batch_size or (1024 if rows >= 8192 else max(128, 2 ** int(math.log2(max(rows / 8, 1)))))
         batches = max(round(rows / batch), 1)
-        return max(math.ceil(STEP_BUDGET / batches), 1) if self.epochs is None else self.epochs, batch
+        steps = self.step_budgets * STEP_BUDGET
+        return max(math.ceil(steps / batches), 1) if self.epochs is None else self.epochs, batch
 
     def _settings(self, *args: Any, **kwargs: Any) -> Settings:
         plain = super()._settings(*args, **kwargs)
