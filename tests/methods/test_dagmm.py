@@ -242,7 +242,7 @@ def test_default_layers_follow_the_width_and_the_steps_a_budget() -> None:
     assert linear_shapes(detector.build((6,)).encoder) == [(6, 64), (64, 32), (32, 8)]
     assert linear_shapes(detector.build((200,)).encoder) == [(200, 100), (100, 50), (50, 8)]
     assert linear_shapes(detector.build((5000,)).encoder)[:2] == [(5000, 256), (256, 128)]
-    for rows, (epochs, batch_size) in {100: (2000, 128), 444618: (5, 1024)}.items():
+    for rows, (epochs, batch_size) in {100: (4000, 128), 444618: (10, 1024)}.items():
         planned = detector._plan(rows)
         assert planned[1] == batch_size
         assert planned[0] == pytest.approx(epochs, rel=0.1)

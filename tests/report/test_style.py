@@ -28,5 +28,5 @@ def test_colors_have_the_contrast_wcag_asks(scheme: int) -> None:
         ("flag", "card"), ("flag", "flag-bg"), ("soft", "quiet-bg"), ("ink", "quiet-bg"),
     ]:  # fmt: skip
         assert contrast(colors[front], colors[back]) >= 4.5, (front, back)
-    for mark in ("bar-flag", "s1", "s2", "s3", "s4", "dots", "outline"):
+    for mark in ("bar-flag", "s1", "s2", "s3", "s4", "s5", "dots", "outline"):
         assert contrast(colors[mark], colors["card"]) >= 3, mark

@@ -16,6 +16,8 @@ from offnormal.report.numerals import number, percent, tenths
 from offnormal.report.words import Words
 
 _REASONS = 3
+PART_COLORS = 5
+"""Classes p1 to p5 of the style sheet."""
 _SHOWN_CONTRIBUTIONS = 100
 _SHOWN_DRIVERS = 12
 
@@ -44,7 +46,7 @@ def listed(detector: FittedDetector, found: Listed, words: Words, method: str) -
         "no_reasons": None if explanation else words("top.no_reasons", method=method),
         "ids": detector.schema_.ids,
         "rows": rows,
-        "parts": [(f"p{i % 4 + 1}", words.known(f"part.{part}", part)) for i, part in enumerate(parts)],
+        "parts": [(f"p{i % PART_COLORS + 1}", words.known(f"part.{part}", part)) for i, part in enumerate(parts)],
     }
 
 
@@ -120,7 +122,10 @@ def contributions(explanation: Explanation, i: int, row: int, words: Words) -> d
             "usual": explanation.usual[j],
             "share": tenths(float(total[j]) / positive),
             "bar": charts.bars(
-                [(f"p{k % 4 + 1}", float(part[i, j]) / positive) for k, part in enumerate(explanation.parts.values())],
+                [
+                    (f"p{k % PART_COLORS + 1}", float(part[i, j]) / positive)
+                    for k, part in enumerate(explanation.parts.values())
+                ],
                 greatest,
             ),
         }
