@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from offnormal.batches import Batch, Batches
 from offnormal.detector import TrainedDetector
 from offnormal.method import Method, Phase, Update
+from offnormal.networks.autoencoding import Autoencoding
 from offnormal.networks.mlp import funnel, mlp
 from offnormal.networks.residuals import ResidualModel, replacement_falls
 from offnormal.parameters import param
@@ -41,7 +42,7 @@ from offnormal.pretraining import layer_wise
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
 
-class AutoencoderNetwork(Method):
+class AutoencoderNetwork(Autoencoding, Method):
     """Encoder, decoder, and what their residuals usually look like.
 
     Parameters
@@ -76,21 +77,7 @@ class AutoencoderNetwork(Method):
         self.noise, self.learning_rate = noise, learning_rate
         self.pretraining_epochs, self.epochs = pretraining_epochs, epochs
         self.residuals = ResidualModel(n_features)
-        self._code_dim = code_dim
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the code h(x), shape (b, d)."""
-        code: Tensor = self.encoder(x)
-        return code
-
-    def code_names(self) -> tuple[str, ...]:
-        """Name the axes of the code."""
-        return tuple(f"code_{i + 1}" for i in range(self._code_dim))
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return x′ = g(h(x)), shape (b, n)."""
-        rebuilt: Tensor = self.decoder(self.encoder(x))
-        return rebuilt
+        self.code_dim = code_dim
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Return the mean of ‖x − g(h(x + ε))‖², ε the noise of training."""

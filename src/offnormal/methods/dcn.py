@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from offnormal.batches import Batch, Batches
 from offnormal.detector import TrainedDetector
 from offnormal.method import Method, Phase, Update
+from offnormal.networks.autoencoding import Autoencoding
 from offnormal.networks.clustering import k_means
 from offnormal.networks.mlp import funnel, mlp
 from offnormal.networks.residuals import ResidualModel, replacement_falls
@@ -91,7 +92,7 @@ def collapse(first: Spread, last: Spread) -> str | None:
     return None
 
 
-class DCNNetwork(Method):
+class DCNNetwork(Autoencoding, Method):
     """The paper as one module.
 
     Parameters
@@ -130,26 +131,12 @@ class DCNNetwork(Method):
         self.clustering_weight, self.learning_rate = clustering_weight, learning_rate
         self.pretraining_epochs, self.epochs = pretraining_epochs, epochs
         self.residuals = ResidualModel(n_features)
-        self._code_dim = code_dim
+        self.code_dim = code_dim
         self.register_buffer("centers", torch.zeros(n_clusters, code_dim, dtype=torch.float64))  # M
         self.register_buffer("counts", torch.zeros(n_clusters, dtype=torch.float64))  # c
         self.register_buffer("spreads", torch.zeros(2, len(Spread._fields), dtype=torch.float64))  # first, last
 
     # --- forward pieces -------------------------------------------------------------------------------------------
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the code f(x), shape (b, d)."""
-        code: Tensor = self.encoder(x)
-        return code
-
-    def code_names(self) -> tuple[str, ...]:
-        """Name the axes of the code."""
-        return tuple(f"code_{i + 1}" for i in range(self._code_dim))
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return g(f(x)), shape (b, n)."""
-        rebuilt: Tensor = self.decoder(self.encoder(x))
-        return rebuilt
 
     def _squared_distances(self, code: Tensor) -> Tensor:
         """Return the squared distances to all centers, float64, shape (b, k)."""
@@ -256,7 +243,7 @@ class DCNNetwork(Method):
             deviance = self.residuals.deviance(rows - self.decoder(code))
             return torch.stack([deviance, self._squared_distances(code).amin(1) / (2 * variance)], dim=1)
 
-        variance = self.spreads[1, 0] / self._code_dim + 1e-12  # identical rows have none
+        variance = self.spreads[1, 0] / self.code_dim + 1e-12  # identical rows have none
         residual = x - self.reconstruct(x)
         reconstruction, distance = replacement_falls(x, measures, self.residuals, residual, groups, n_groups)
         return {"reconstruction": reconstruction, "distance": distance}

@@ -21,10 +21,11 @@ from torch import Tensor
 from offnormal.batches import Batches
 from offnormal.detector import Detector
 from offnormal.method import Method
+from offnormal.networks.subspace import DistanceToPlane
 from offnormal.parameters import param
 
 
-class PCANetwork(Method):
+class PCANetwork(DistanceToPlane, Method):
     """Mean and principal directions as buffers.
 
     Parameters
@@ -34,6 +35,7 @@ class PCANetwork(Method):
         A count, or the share of variance to explain (in (0, 1)).
     """
 
+    axis = "pc"
     exportable = True
     mean: Tensor
     directions: Tensor
@@ -69,47 +71,9 @@ class PCANetwork(Method):
         explained = values.cumsum(0) / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
         return min(int((explained < self.n_components).sum()) + 1, max(n - 1, 0))
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the first two principal coordinates or as many as there are, shape (b, q), float64."""
-        return (x.double() - self.mean) @ self.directions[:, : self._kept()]
-
-    def _kept(self) -> int:
-        return max(int(self.directions.abs().sum(0).ne(0).sum()), 1)
-
-    def code_names(self) -> tuple[str, ...]:
-        """Name the coordinates."""
-        return tuple(f"pc_{i + 1}" for i in range(self._kept()))
-
-    def _residual(self, x: Tensor) -> Tensor:
-        centered = x.double() - self.mean
-        return centered - (centered @ self.directions) @ self.directions.T
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return the nearest point of the plane, shape (b, n)."""
-        return x.double() - self._residual(x)
-
-    def score(self, x: Tensor) -> Tensor:
-        """Return ‖r‖², r the residual, float64, shape (b,), never negative."""
-        return self._residual(x).square().sum(1)
-
-    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return how far the score would fall if one column alone took the value that suits the others best.
-
-        With M = I − UUᵀ and r = M(x − m), minimizing over the features G of one column gives r_Gᵀ (M_GG)⁺ r_G. For a
-        single feature this is r_j² / M_jj, which for a departure along column j alone is never less than that of
-        another column (Cauchy–Schwarz): the moved column ranks first (Alcala and Qin, Automatica 2009).
-        """
-        residual = self._residual(x)
-        projector = (
-            torch.eye(len(self.mean), dtype=torch.float64, device=x.device) - self.directions @ self.directions.T
-        )
-        parts = []
-        for group in range(n_groups):
-            features = (groups == group).nonzero().flatten()
-            own = residual[:, features]
-            block = projector[features][:, features]
-            parts.append(((own @ torch.linalg.pinv(block, hermitian=True, rtol=1e-9)) * own).sum(1))
-        return {"residual": torch.stack(parts, dim=1).clamp_min(0)}
+    def origin(self) -> Tensor:
+        """Return the mean of the training rows."""
+        return self.mean
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

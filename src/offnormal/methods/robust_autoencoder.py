@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from offnormal.batches import Batch, Batches
 from offnormal.detector import TrainedDetector
 from offnormal.method import Method, Phase, Update
+from offnormal.networks.autoencoding import Autoencoding
 from offnormal.networks.mlp import funnel, mlp
 from offnormal.networks.residuals import ResidualModel, replacement_falls
 from offnormal.networks.shrinkage import remaining, shrink_entries, shrink_rows
@@ -71,7 +72,7 @@ class Round(nn.Module):
         return rebuilt
 
 
-class RobustAutoencoderNetwork(Method):
+class RobustAutoencoderNetwork(Autoencoding, Method):
     """The paper as one module.
 
     Parameters
@@ -94,8 +95,8 @@ class RobustAutoencoderNetwork(Method):
 
     def __init__(
         self,
-        encoder: nn.Module,
-        decoder: nn.Module,
+        encoder: nn.Sequential,
+        decoder: nn.Sequential,
         *,
         n_features: int,
         code_dim: int,
@@ -111,23 +112,9 @@ class RobustAutoencoderNetwork(Method):
         self.learning_rate, self.epochs = learning_rate, epochs
         self.residuals = ResidualModel(n_features)
         self.past = nn.ModuleList()  # only while training lasts: a model file has no use for it
-        self._n_features, self._code_dim = n_features, code_dim
+        self._n_features, self.code_dim = n_features, code_dim
 
     # --- forward pieces -------------------------------------------------------------------------------------------
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the code E(x), shape (b, d)."""
-        code: Tensor = self.encoder(x)
-        return code
-
-    def code_names(self) -> tuple[str, ...]:
-        """Name the axes of the code."""
-        return tuple(f"code_{i + 1}" for i in range(self._code_dim))
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return D(E(x)), shape (b, n)."""
-        rebuilt: Tensor = self.decoder(self.encoder(x))
-        return rebuilt
 
     # --- the split ------------------------------------------------------------------------------------------------
 

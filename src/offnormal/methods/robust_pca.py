@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -43,7 +43,7 @@ from offnormal.batches import Batches
 from offnormal.detector import Detector
 from offnormal.method import Method
 from offnormal.networks.shrinkage import shrink_entries, shrink_rows, shrink_singular_values
-from offnormal.networks.subspace import column_falls
+from offnormal.networks.subspace import DistanceToPlane
 from offnormal.parameters import param
 
 TOLERANCE = 1e-5
@@ -124,7 +124,7 @@ def split(
     return Split(low_rank, sparse, multiplier, max_iterations, converged=False)
 
 
-class RobustPCANetwork(Method):
+class RobustPCANetwork(DistanceToPlane, Method):
     """Center and directions as buffers.
 
     Parameters
@@ -139,6 +139,7 @@ class RobustPCANetwork(Method):
     max_rows, max_iterations : int
     """
 
+    axis = "rpc"
     exportable = True
     center: Tensor
     directions: Tensor
@@ -200,32 +201,9 @@ class RobustPCANetwork(Method):
         held = values.cumsum(0) / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
         return min(int((held < self.n_components).sum()) + 1, most)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the coordinates in the plane, shape (b, q), float64; at least one column."""
-        return (x.double() - self.center) @ self.directions[:, : self._kept()]
-
-    def _kept(self) -> int:
-        return max(int(self.directions.abs().sum(0).ne(0).sum()), 1)
-
-    def code_names(self) -> tuple[str, ...]:
-        """Name the coordinates."""
-        return tuple(f"rpc_{i + 1}" for i in range(self._kept()))
-
-    def _residual(self, x: Tensor) -> Tensor:
-        centered = x.double() - self.center
-        return centered - (centered @ self.directions) @ self.directions.T
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Return the nearest point of the plane, shape (b, n)."""
-        return x.double() - self._residual(x)
-
-    def score(self, x: Tensor) -> Tensor:
-        """Return ‖r‖², r the residual, float64, shape (b,), never negative."""
-        return self._residual(x).square().sum(1)
-
-    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return how far the score would fall if one column alone took the value that suits the others best."""
-        return {"residual": column_falls(self._residual(x), self.directions, groups, n_groups)}
+    def origin(self) -> Tensor:
+        """Return the center of the training rows."""
+        return self.center
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

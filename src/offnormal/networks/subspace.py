@@ -1,9 +1,13 @@
-"""What a column has to do with a row's distance to a plane.
+"""A row's distance to a plane, and what a column has to do with it.
 
 Letters: b rows, n features, c columns (groups of features).
 """
 
 from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,3 +42,49 @@ def column_falls(residual: Tensor, directions: Tensor, groups: Tensor, n_groups:
         block = projector[features][:, features]
         parts.append(((own @ torch.linalg.pinv(block, hermitian=True, rtol=1e-9)) * own).sum(1))
     return torch.stack(parts, dim=1).clamp_min(0)
+
+
+class DistanceToPlane:
+    """The score ‖r‖², r the residual beside a plane, and what comes with it; a part of a method's module.
+
+    Attributes
+    ----------
+    directions : Tensor, float64, shape (n, n)
+        Orthonormal columns, those that are not kept zero.
+    axis : str
+        What the coordinates are called.
+    """
+
+    directions: Tensor
+    axis: ClassVar[str]
+
+    @abstractmethod
+    def origin(self) -> Tensor:
+        """Return a point of the plane, float64, shape (n,)."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the coordinates in the plane, shape (b, q), float64; at least one column."""
+        return (x.double() - self.origin()) @ self.directions[:, : self._kept()]
+
+    def _kept(self) -> int:
+        return max(int(self.directions.abs().sum(0).ne(0).sum()), 1)
+
+    def code_names(self) -> tuple[str, ...]:
+        """Name the coordinates."""
+        return tuple(f"{self.axis}_{i + 1}" for i in range(self._kept()))
+
+    def _residual(self, x: Tensor) -> Tensor:
+        centered = x.double() - self.origin()
+        return centered - (centered @ self.directions) @ self.directions.T
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return the nearest point of the plane, shape (b, n)."""
+        return x.double() - self._residual(x)
+
+    def score(self, x: Tensor) -> Tensor:
+        """Return ‖r‖², r the residual, float64, shape (b,), never negative."""
+        return self._residual(x).square().sum(1)
+
+    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
+        """Return how far the score would fall if one column alone took the value that suits the others best."""
+        return {"residual": column_falls(self._residual(x), self.directions, groups, n_groups)}
