@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from offnormal.errors import InvalidParameter, UnknownName
-from offnormal.parameters import Constraint, check_names, declared, param, validate
+from offnormal.parameters import Constraint, check_names, count_or_share, declared, param, validate
 
 
 def constraint(kind: str, **bounds: Any) -> Constraint:
@@ -165,3 +165,12 @@ def test_unknown_names_get_a_suggestion() -> None:
         check_names(Oven, {"zzzz": 1})
     with pytest.raises(UnknownName):
         check_names(Oven, {"undeclared": 1})
+
+
+def test_a_count_is_whole_and_a_share_below_one() -> None:
+    assert [count_or_share("n_components", value) for value in (0.5, 1, 3.0)] == [0.5, 1, 3]
+    assert isinstance(count_or_share("n_components", 3.0), int)
+    with pytest.raises(
+        InvalidParameter, match=r"whole number from 1 on, or a share .* got 2\.5"
+    ):
+        count_or_share("n_components", 2.5)

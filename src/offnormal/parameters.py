@@ -148,6 +148,21 @@ def validate(owner: object) -> None:
         raise InvalidParameter(f"{type(owner).__name__}: {'; '.join(problems)}.")
 
 
+def count_or_share(name: str, value: float) -> int | float:
+    """Return a number that is a count from 1 on and a share below: an int, or a float in (0, 1).
+
+    Raises
+    ------
+    InvalidParameter
+        If it is a count that is not whole.
+    """
+    if value < 1:
+        return float(value)
+    if value != int(value):
+        raise InvalidParameter(f"{name} must be a whole number from 1 on, or a share between 0 and 1; got {value!r}.")
+    return int(value)
+
+
 def check_names(cls: type, values: Mapping[str, Any]) -> None:
     """Raise `UnknownName` for the first key of `values` that `cls` does not declare."""
     known = declared(cls)

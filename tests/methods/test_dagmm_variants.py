@@ -13,6 +13,7 @@ from torch import Tensor
 
 from offnormal import DAGMM
 from offnormal.batches import Batch
+from offnormal.errors import InvalidParameter
 from offnormal.methods.dagmm import DAGMMNetwork
 from offnormal.random import scoped
 from offnormal.trainer import Settings, train
@@ -75,9 +76,12 @@ def test_the_mixture_s_step_of_alternating_training_sees_what_the_reconstruction
 
 
 def test_frozen_training_moves_the_estimation_network_alone_and_lowers_its_energy() -> None:
-    net, before = fitted(training="frozen", epochs=200, learning_rate=0.01)
-    assert moved(net, before) == {"estimation"}
-    start = network(training="frozen")
+    net = network(training="frozen", pretraining_epochs=1, epochs=200, learning_rate=0.01)
+    start = copy.deepcopy(net)
+    main = net.phases()[-1]
+    net.phases = lambda: (main,)  # type: ignore[method-assign]  # the autoencoder as it is
+    train(net, ROWS, Settings(batch_size=128, seed=0))
+    assert moved(net, start.state_dict()) == {"estimation"}
     assert net.mixture_losses(BATCH)["energy"] < start.mixture_losses(BATCH)["energy"] - 1e-3
 
 
@@ -144,3 +148,10 @@ def test_no_epochs_leave_the_network_as_initialized() -> None:
     detector = DAGMM(epochs=0, calibration="none").fit(ROWS.numpy())
     assert detector.training_["steps"] == 0
     assert np.isfinite(detector.anomaly_score(ROWS.numpy())).all()
+
+
+def test_settings_that_train_nothing_are_refused_in_words() -> None:
+    with pytest.raises(InvalidParameter, match="at least one of the three weights"):
+        DAGMM(reconstruction_weight=0, energy_weight=0, covariance_weight=0).fit(ROWS.numpy())
+    with pytest.raises(InvalidParameter, match="pretraining_epochs of at least 1"):
+        DAGMM(training="frozen").fit(ROWS.numpy())

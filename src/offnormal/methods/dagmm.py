@@ -36,6 +36,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from offnormal.batches import Batch, Batches
 from offnormal.detector import TrainedDetector
+from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.mixture import Mixture, Moments, Whitening, batch_energy, energy, whiten
 from offnormal.networks.mlp import funnel, mlp
@@ -314,8 +315,20 @@ class DAGMM(TrainedDetector):
     )  # fmt: skip
 
     def build(self, shape: tuple[int, ...]) -> Method:
-        """Return the network for rows of `shape` (n,)."""
+        """Return the network for rows of `shape` (n,).
+
+        Raises
+        ------
+        InvalidParameter
+            If nothing would be trained, or a mixture on an autoencoder that never was.
+        """
         (n,) = shape
+        if not self.reconstruction_weight and not self.energy_weight and self.covariance_weight == 0:
+            raise InvalidParameter("DAGMM: at least one of the three weights must be above 0, or nothing is trained.")
+        if self.training == "frozen" and not self.pretraining_epochs:
+            raise InvalidParameter(
+                "DAGMM: training='frozen' leaves the autoencoder as it is; give pretraining_epochs of at least 1."
+            )
         hidden = tuple(self.hidden_sizes) if self.hidden_sizes is not None else funnel(n)
         weight = self.covariance_weight
         return DAGMMNetwork(

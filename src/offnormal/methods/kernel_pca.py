@@ -30,7 +30,7 @@ from offnormal.batches import Batches
 from offnormal.detector import Detector
 from offnormal.method import Method
 from offnormal.networks.residuals import ResidualModel, replacement_falls
-from offnormal.parameters import param
+from offnormal.parameters import count_or_share, param
 
 MOST_DIRECTIONS = 256
 """Directions kept at most where a share of the variance was asked for, so that a model file's size is known."""
@@ -231,7 +231,5 @@ class KernelPCAReconstruction(Detector):
 
     def build(self, shape: tuple[int, ...]) -> Method:
         """Return the module for rows of `shape` (n,)."""
-        wanted = self.n_components
-        return KernelPCANetwork(
-            shape[0], self.planned_batch_size_, int(wanted) if wanted >= 1 else float(wanted), self.bandwidth
-        )
+        wanted = count_or_share("n_components", self.n_components)
+        return KernelPCANetwork(shape[0], self.planned_batch_size_, wanted, self.bandwidth)

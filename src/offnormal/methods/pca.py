@@ -22,7 +22,7 @@ from offnormal.batches import Batches
 from offnormal.detector import Detector
 from offnormal.method import Method
 from offnormal.networks.subspace import DistanceToPlane
-from offnormal.parameters import param
+from offnormal.parameters import count_or_share, param
 
 
 class PCANetwork(DistanceToPlane, Method):
@@ -94,5 +94,5 @@ class PCAReconstruction(Detector):
 
     def build(self, shape: tuple[int, ...]) -> Method:
         """Return the module for rows of `shape` (n,)."""
-        wanted = self.n_components
-        return PCANetwork(shape[0], int(wanted) if wanted >= 1 else float(wanted))
+        wanted = count_or_share("n_components", self.n_components)
+        return PCANetwork(shape[0], wanted)

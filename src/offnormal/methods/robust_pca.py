@@ -44,7 +44,7 @@ from offnormal.detector import Detector
 from offnormal.method import Method
 from offnormal.networks.shrinkage import shrink_entries, shrink_rows, shrink_singular_values
 from offnormal.networks.subspace import DistanceToPlane
-from offnormal.parameters import param
+from offnormal.parameters import count_or_share, param
 
 TOLERANCE = 1e-5
 """Of the split, as a share of the table."""
@@ -236,11 +236,11 @@ class RobustPCA(Detector):
 
     def build(self, shape: tuple[int, ...]) -> Method:
         """Return the module for rows of `shape` (n,)."""
-        wanted = self.n_components
+        wanted = count_or_share("n_components", self.n_components)
         return RobustPCANetwork(
             shape[0],
             variant=self.variant,
-            n_components=int(wanted) if wanted >= 1 else float(wanted),
+            n_components=wanted,
             sparsity_weight=self.sparsity_weight,
             max_rows=self.max_rows,
             max_iterations=self.max_iterations,
