@@ -170,7 +170,5 @@ def test_unknown_names_get_a_suggestion() -> None:
 def test_a_count_is_whole_and_a_share_below_one() -> None:
     assert [count_or_share("n_components", value) for value in (0.5, 1, 3.0)] == [0.5, 1, 3]
     assert isinstance(count_or_share("n_components", 3.0), int)
-    with pytest.raises(
-        InvalidParameter, match=r"whole number from 1 on, or a share .* got 2\.5"
-    ):
+    with pytest.raises(InvalidParameter, match=r"whole number from 1 on, or a share .* got 2\.5"):
         count_or_share("n_components", 2.5)

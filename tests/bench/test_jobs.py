@@ -12,7 +12,7 @@ from offnormal.bench.datasets import data_set
 from offnormal.bench.jobs import Cell, Job, cells, missing
 from offnormal.bench.protocols import CleanHalf, Dagmm
 from offnormal.bench.tables import DAGMM_TABLE, TABLES, table_named
-from offnormal.errors import UnknownName
+from offnormal.errors import InvalidParameter, UnknownName
 
 CONTENDER = Contender("PCA, 1 component", "pca", parameters={"n_components": 1, "scaling": "minmax"})
 CELL = Cell("dagmm", data_set("thyroid"), Dagmm(), CONTENDER, 3)
@@ -77,6 +77,7 @@ def test_cells_come_in_the_order_of_the_table_with_their_seeds() -> None:
     seeds = {cell.contender.name: cell.seeds for cell in every}
     assert (seeds["DAGMM"], seeds["DAGMM, untrained"], seeds["k-NN"]) == (20, 20, 5)
     assert {cell.seeds for cell in cells(DAGMM_TABLE, seeds=2)} == {2}
+    assert {cell.seeds for cell in cells(DAGMM_TABLE, seeds=9)} == {5, 9}
     assert {cell.seeds for cell in cells(DAGMM_TABLE, fast=True)} == {1}
     (one,) = cells(DAGMM_TABLE, data=["kddcup"], rows=["k-NN"])
     assert (one.data.name, one.contender.name) == ("kddcup", "k-NN")
@@ -85,6 +86,8 @@ def test_cells_come_in_the_order_of_the_table_with_their_seeds() -> None:
 def test_a_contender_may_name_its_data_sets() -> None:
     only = replace(DAGMM_TABLE, contenders=(replace(CONTENDER, data=("thyroid",)),))
     assert [cell.data.name for cell in cells(only)] == ["thyroid"]
+    with pytest.raises(InvalidParameter, match=r"No run of table 'dagmm' matches all of 'kddcup', 'PCA, 1 component'"):
+        cells(only, data=["kddcup"], rows=["PCA, 1 component"])
 
 
 def test_unknown_names_are_told_with_the_nearest() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,22 @@ def test_every_row_of_a_table_runs(name: str, shared_data: Path) -> None:
         assert cell.matches(record), cell.contender.name
         assert 0 <= record["auroc"] <= 1
         assert record["rows_tested"] <= datasets.FAST_ROWS
+
+
+def test_nothing_is_imported_while_the_clock_runs() -> None:
+    """In a process of its own: the clock is replaced by one that notes which libraries are there."""
+    code = """
+import sys, time
+import numpy as np
+from offnormal.bench.contenders import Contender
+now, there = time.process_time, []
+def clock():
+    there.append({name for name in sys.modules if name.split(".")[0] in ("torch", "sklearn", "scipy", "offnormal")})
+    return now()
+time.process_time = clock
+rows = np.random.default_rng(0).normal(size=(60, 3))
+Contender("k-NN", "knn").fit(rows, "toy", 0)
+print(len(there), *(there[-1] - there[0]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from offnormal.bench import page, records
+from offnormal.bench import findings, page, records
 from offnormal.bench.jobs import Cell, cells
 from offnormal.bench.results import current, rows, summary
 from offnormal.bench.tables import ADBENCH_TABLE, DAGMM_TABLE
@@ -54,7 +54,7 @@ def test_a_row_has_mean_spread_runs_and_the_paper_beside_it(tmp_path: Path) -> N
     assert "flagged: 2.5 %" in text
     assert "torch 2.8; 2026-01-01 to 2026-01-02." in text
     assert "`offnormal bench run dagmm`" in text
-    assert "arrhythmia" not in text
+    assert "### arrhythmia" not in text
 
 
 def test_a_complete_row_tells_its_number_of_runs_alone_and_ties_are_told(tmp_path: Path) -> None:
@@ -93,6 +93,32 @@ def test_failed_runs_are_told(tmp_path: Path) -> None:
     assert "k-NN, 1 failed: ValueError: no" in text
     keep(tmp_path, cell("k-NN"), 0)
     assert "failed" not in page.page(tmp_path)
+
+
+def test_what_is_not_measured_is_named(tmp_path: Path) -> None:
+    keep(tmp_path, cell("DAGMM"), 0)
+    text = page.page(tmp_path)
+    (section,) = (part for part in text.split("\n## ") if part.startswith(DAGMM_TABLE.title))
+    names = [contender.name for contender in DAGMM_TABLE.contenders if contender.name != "DAGMM"]
+    first, thyroid = section.split("### thyroid\n")
+    assert f"\nRows not measured yet: {'; '.join(names)}.\n" in first
+    assert "Rows not measured yet" not in thyroid
+    assert "\nData sets not measured yet: kddcup; kddcup_rev; arrhythmia.\n" in thyroid
+    keep(tmp_path, cell("k-NN", "arrhythmia"), 0)
+    (section,) = (part for part in page.page(tmp_path).split("\n## ") if part.startswith(DAGMM_TABLE.title))
+    first, thyroid, arrhythmia = section.split("### ")
+    assert "; k-NN;" not in first
+    assert "\nRows not measured yet: k-NN.\n" in thyroid
+    assert "\nRows not measured yet: DAGMM.\n" in arrhythmia
+    assert "Tables not measured yet: " in text
+    assert "`adbench`" in text.split("Tables not measured yet: ")[1]
+
+
+def test_pages_are_known_as_ours_and_others_are_not(tmp_path: Path) -> None:
+    assert all(
+        page.is_ours(text) for text in (page.page(tmp_path), *(findings.page(tmp_path, x) for x in ("en", "ko")))
+    )
+    assert not page.is_ours("# Findings\n\nRun `offnormal bench page` and see.")
 
 
 def test_many_data_sets_are_shown_side_by_side(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from offnormal.bench import records, runner
+from offnormal.bench.measure import named
 from offnormal.bench.tables import TABLES
-from offnormal.cli.bench import _RunProgress
+from offnormal.cli.bench_runs import RunProgress
 
 Run = Callable[..., Any]
 ROW = ("--data", "thyroid", "--row", "PCA, 1 component", "--jobs", 1)
@@ -52,21 +53,28 @@ def test_the_list_says_which_tables_there_are_and_what_is_done(run: Run, small: 
     assert run("bench", "run", "dagmm", *ROW, "--results", small).exit_code == 0
     shown = run("bench", "--results", small)
     assert all(name in shown.stdout for name in TABLES)
+    assert shown.stdout.endswith(f"results: {small}\n")
     listed = {t["table"]: t for t in json.loads(run("bench", "list", "--results", small, "--json").stdout)["tables"]}
     done = {row["row"]: (row["done"], row["runs"]) for row in listed["dagmm"]["rows"]}
     assert done["PCA, 1 component"] == (5, 20)
     assert done["k-NN"] == (0, 20)
+    one = json.loads(run("bench", "list", "dagmm", "--results", small / "none", "--json").stdout)
+    assert [table["table"] for table in one["tables"]] == ["dagmm"]
+    assert one["results"] == str(small / "none")
 
 
 def test_what_is_there_is_not_run_again(run: Run, small: Path, inline: None) -> None:
     first = run("bench", "run", "dagmm", *ROW, "--results", small, "--seeds", 2)
-    assert "[2/2] thyroid, dagmm, PCA, 1 component, seed 1: F1" in first.stderr
+    assert "[2/2] thyroid, dagmm, 'PCA, 1 component', seed 1: F1" in first.stderr
     again = run("bench", "run", "dagmm", *ROW, "--results", small, "--seeds", 2)
-    assert "Every run is there already" in again.stderr
-    more = run("bench", "run", "dagmm", *ROW, "--results", small, "--seeds", 3)
-    assert "[1/1] thyroid, dagmm, PCA, 1 component, seed 2" in more.stderr
-    assert run("bench", "run", "dagmm", *ROW, "--results", small, "--seed", 9, "--quiet").stderr == ""
-    assert [r["seed"] for r in records.read(small / "dagmm.jsonl")] == [0, 1, 2, 9]
+    assert again.stderr == f"2 of 2 runs are there already: {small}\n"
+    more = run("bench", "run", "dagmm", *ROW, "--results", small, "--seeds", 3, "--json")
+    assert more.stderr.startswith("2 of 3 runs are there already:")
+    assert "[1/1] thyroid, dagmm, 'PCA, 1 component', seed 2" in more.stderr
+    path = small / "dagmm.jsonl"
+    assert json.loads(more.stdout) == {"path": str(path), "made": 1, "failed": 0, "already": 2}
+    assert run("bench", "run", "dagmm", *ROW, "--results", small, "--seed", 4, "--quiet").stderr == ""
+    assert [r["seed"] for r in records.read(path)] == [0, 1, 2, 4]
 
 
 def test_the_command_in_a_record_repeats_it(run: Run, small: Path, inline: None) -> None:
@@ -92,6 +100,10 @@ def test_the_page_is_written_and_checked(run: Run, small: Path, inline: None) ->
     page = small / "page.md"
     assert run("bench", "page", "--results", small, "-o", page).exit_code == 0
     assert "*PCA, 1 component*" in page.read_text()
+    again = run("bench", "page", "--results", small, "-o", page, "--json")
+    assert again.stderr.startswith(f"Read: 5 records in {small}\n")
+    written = [str(small / name) for name in ("page.md", "findings.md", "findings.ko.md")]
+    assert json.loads(again.stdout) == {"results": str(small), "written": written, "checked": []}
     assert run("bench", "page", "--results", small, "-o", page, "--check").exit_code == 0
     page.write_text(page.read_text() + "typed")
     refused = run("bench", "page", "--results", small, "-o", page, "--check")
@@ -102,7 +114,7 @@ def test_the_page_is_written_and_checked(run: Run, small: Path, inline: None) ->
 @pytest.mark.parametrize("name", ["findings.md", "findings.ko.md"])
 def test_the_findings_are_written_and_checked_beside_the_page(run: Run, small: Path, name: str) -> None:
     page = small / "page.md"
-    small.mkdir()
+    records.append(small / "dagmm.jsonl", {"fingerprint": "of another time"})
     assert run("bench", "page", "--results", small, "-o", page).exit_code == 0
     (small / name).write_text("typed")
     refused = run("bench", "page", "--results", small, "-o", page, "--check")
@@ -111,11 +123,75 @@ def test_the_findings_are_written_and_checked_beside_the_page(run: Run, small: P
     assert run("bench", "page", "--results", small, "-o", small / name).exit_code == 2
 
 
+@pytest.mark.parametrize("name", ["page.md", "findings.md", "findings.ko.md"])
+def test_a_file_of_somebody_s_own_is_never_replaced(run: Run, small: Path, name: str) -> None:
+    records.append(small / "dagmm.jsonl", {"fingerprint": "of another time"})
+    (small / name).write_text("# Findings\n\nWhat I found.\n")
+    refused = run("bench", "page", "--results", small, "-o", small / "page.md")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
+    assert f"'{small / name}' was not written by offnormal bench page" in refused.stderr
+    assert (small / name).read_text() == "# Findings\n\nWhat I found.\n"
+    assert len(list(small.iterdir())) == 2
+
+
+def test_no_page_is_written_without_results(run: Run, small: Path) -> None:
+    small.mkdir()
+    page = small / "page.md"
+    for folder, said in (("none", "There is no folder"), (".", "There is no record in the folder")):
+        refused = run("bench", "page", "--results", small / folder, "-o", page)
+        assert (refused.exit_code, refused.stderr.startswith(f"Error: {said} '{small / folder}'")) == (2, True)
+    assert not list(small.iterdir())
+
+
+def test_a_page_that_cannot_be_written_names_the_page(run: Run, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.append(small / "dagmm.jsonl", {"fingerprint": "of another time"})
+
+    def refuse(path: Path, *_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    refused = run("bench", "page", "--results", small, "-o", small / "page.md", "--quiet")
+    assert refused.exit_code == 1
+    assert refused.stderr == f"Error: '{small / 'page.md'}' could not be written: Permission denied.\n"
+
+
 def test_a_failing_run_is_told_and_ends_in_1(run: Run, small: Path, inline: None) -> None:
-    result = run("bench", "run", "dagmm", "--data", "arrhythmia", "--row", "k-NN", "--seeds", 1, "--results", small)
+    place = small.parent / "data" / "tabular" / "thyroid.npz"
+    place.write_bytes(b"no numbers")
+    result = run("bench", "run", "dagmm", *ROW, "--seeds", 1, "--results", small, "--json")
     assert result.exit_code == 1
-    assert "failed: FileUnreadable: The data set arrhythmia should be 'tabular/arrhythmia.npz'" in result.stderr
+    assert "'PCA, 1 component', seed 0: failed: " in result.stderr
     assert "0 runs made, 1 failed" in result.stderr
+    assert json.loads(result.stdout)["failed"] == 1
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail if a run is started."""
+
+    def run(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(runner, "run", run)
+
+
+def test_data_files_that_are_missing_are_told_before_any_run(run: Run, small: Path, never: None) -> None:
+    result = run("bench", "run", "dagmm", "--row", "k-NN", "--results", small)
+    assert result.exit_code == 2
+    assert f"The folder of data sets, '{small.parent / 'data'}', has no file" in result.stderr
+    assert "'tabular/arrhythmia.npz' (data set 'arrhythmia')" in result.stderr
+    assert all(f"(data set '{name}')" in result.stderr for name in ("kddcup", "kddcup_rev"))
+    assert "thyroid" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not small.exists()
+
+
+def test_a_folder_of_results_that_cannot_be_written_is_told_before_any_run(run: Run, small: Path, never: None) -> None:
+    small.write_text("a file in the place of the folder")
+    result = run("bench", "run", "dagmm", *ROW, "--results", small / "sub")
+    assert result.exit_code == 1
+    assert f"cannot be written in the folder of results, '{small / 'sub'}'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -125,8 +201,15 @@ def test_a_failing_run_is_told_and_ends_in_1(run: Run, small: Path, inline: None
         (("run", "dagmm", "--data", "thyriod"), "Did you mean 'thyroid'"),
         (("run", "dagmm", "--row", "kNN"), "Did you mean 'k-NN'"),
         (("rum", "dagmm"), "Did you mean 'run'"),
+        (("run", "dagmm", "--data", "thyriod"), "Table 'dagmm' has no data set 'thyriod'."),
         (("run",), "needs the name of a bench table"),
-        (("page", "dagmm"), "the other actions take none"),
+        (("page", "dagmm"), "takes no table"),
+        (("page", "-o", "-"), "names no file"),
+        (("list", "dagm"), "Did you mean 'dagmm'"),
+        (("dagmm",), "Did you mean offnormal bench run dagmm?"),
+        (("run", "dagmm", "--row", "k-NN", "--seed", "5"), "has 5 runs of each of these rows at most, seeds 0 to 4"),
+        (("run", "dagmm", "--seeds", "21"), "has 20 runs of each of these rows at most, seeds 0 to 19"),
+        (("run", "dagmm", "--fast", "--seed", "1"), "has 1 run of each of these rows at most with --fast"),
         (("run", "dagmm", "--jobs", "0"), "it must be at least 1"),
     ],
 )
@@ -160,9 +243,23 @@ def test_ctrl_c_ends_all_quickly_and_says_how_to_go_on(small: Path) -> None:
     _, stderr = process.communicate(timeout=20)
     assert time.monotonic() - started < 5
     assert process.returncode == 130
-    assert stderr.startswith("Interrupted; 0 runs of 20 made and kept in")
-    assert stderr.endswith("The same command goes on from there.\n")
+    assert stderr == "Interrupted before a run of 20 ended: nothing is kept yet. The same command starts again.\n"
     assert len(stderr.splitlines()) == 1
+
+
+def test_an_interruption_says_what_is_kept_and_which_command_goes_on(run: Run, small: Path, monkeypatch: Any) -> None:
+    def one_and_stop(jobs: Any, path: Path, *, workers: int, on_start: Any, on_record: Any) -> None:
+        on_start(jobs[0])
+        on_record(jobs[0], {**named(jobs[0]), "error": "no"})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "run", one_and_stop)
+    stopped = run("bench", "run", "dagmm", *ROW, "--fast")
+    assert stopped.exit_code == 130
+    said = stopped.stderr.splitlines()[-1]
+    assert said.startswith("Interrupted; 1 run of 1 made, 1 of them failed, and kept in ")
+    path = Path(said.split("kept in ")[1].split(". The")[0])
+    assert said.endswith(f"The same command with --results {path.parent} goes on from there.")
 
 
 def test_the_time_left_goes_by_the_runs_of_the_same_row() -> None:
@@ -173,4 +270,4 @@ def test_the_time_left_goes_by_the_runs_of_the_same_row() -> None:
         {"data": "thyroid", "contender": "DAGMM", "fit_seconds": 99.0, "score_seconds": 1.0},
         {"data": "thyroid", "contender": "k-NN", "fit_seconds": 1.0, "score_seconds": 1.0},
     ]
-    assert _RunProgress(todo, kept, 2, True)._left() == "about 1 min 42 s left"
+    assert RunProgress(todo, kept, 2, True)._left() == "about 1 min 42 s left"

@@ -23,6 +23,9 @@ import typer.main
 from typer.testing import CliRunner
 
 from offnormal import detector, thresholds
+from offnormal.bench.jobs import cells
+from offnormal.bench.records import read_all
+from offnormal.bench.tables import table_named
 from offnormal.cli import application
 from offnormal.parameters import declared
 from offnormal.registry import METHODS, method_class
@@ -94,7 +97,7 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check_options(line: str) -> None:
     """Raise if an `offnormal` line names a command or an option that does not exist."""
-    program, *words = shlex.split(line)
+    program, *words = shlex.split(line, comments=True)
     if program == "offnormal":
         group: Any = typer.main.get_command(application(words))
         group.commands[words[0]].make_context(words[0], words[1:])
@@ -203,3 +206,24 @@ def test_the_notebook_runs_and_is_kept_without_outputs(tmp_path: Path, monkeypat
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     client.execute()
+
+
+def test_the_numbers_in_the_readmes_are_those_of_the_records() -> None:
+    """F1 on the three data sets, of the runs made so far; a row with fewer than three runs says how many."""
+    records = [r for r in read_all(ROOT / "benchmarks" / "results") if r["table"] == "dagmm" and "error" not in r]
+
+    def cell(row: str) -> str:
+        parts = []
+        for data in ("kddcup", "thyroid", "arrhythmia"):
+            (found,) = (c for c in cells(table_named("dagmm"), rows=[row], data=[data]))
+            runs = found.records(records)
+            mean = sum(r["f1"] for r in runs.values()) / len(runs)
+            few = f" ({len(runs)} run{'s' * (len(runs) > 1)})" if len(runs) < 3 else ""
+            parts.append(f"{mean:.3f}".removeprefix("0") + few)
+        return " · ".join(parts)
+
+    for readme in READMES:
+        table = [line for line in text_of(readme).splitlines() if line.startswith("| [`")]
+        lines = {line.split("`")[1]: line.split("|")[4:7] for line in table}
+        assert [part.strip() for part in lines["dagmm"][1:]] == [cell("DAGMM"), cell("DAGMM, our defaults")], readme
+        assert lines["auto"][2].strip() == cell("auto"), readme

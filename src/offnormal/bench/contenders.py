@@ -5,6 +5,7 @@ A contender is fitted to rows alone. No label is passed to anything here.
 
 from __future__ import annotations
 
+import importlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ Floats = NDArray[np.float64]
 THE_DATA_SETS = "{data}"
 """As a preset: the one named after the data set."""
 FAST_EPOCHS = 2
+_LIBRARIES = ("torch", *(f"sklearn.{part}" for part in ("cluster", "covariance", "ensemble", "mixture", "neighbors",
+                                                        "svm")))  # fmt: skip
+"""What a fit may import on its way: seconds in the first run of a process, which are not of the fit."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ class FittedMethod(Fitted):
 
         self.parameters = parameters
         self.detector: Detector = make_detector(key, random_state=seed, **parameters)
+        _import_libraries()
         started = time.process_time()
         self.detector.fit(rows)
         self.seconds = time.process_time() - started
@@ -185,6 +190,7 @@ class FittedBaseline(Fitted):
 
         self.parameters = parameters
         rest = {name: value for name, value in parameters.items() if name != "scaling"}
+        _import_libraries()
         started = time.process_time()
         self.schema = Schema.of_array(rows.shape[1]) if isinstance(rows, np.ndarray) else Schema.learn(rows)
         encoded = self._encode(rows)
@@ -203,6 +209,11 @@ class FittedBaseline(Fitted):
     def score(self, rows: Any) -> Floats:
         """Return the baseline's score."""
         return self.model.score(self.preprocess.transform(self._encode(rows)).double().numpy())
+
+
+def _import_libraries() -> None:
+    for name in _LIBRARIES:
+        importlib.import_module(name)
 
 
 def _last_terms(history: list[dict[str, Any]]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,23 @@ def data_folder() -> Path:
     raise DataError(f"The benchmark's data sets were not found: {where}. Set {VARIABLE} to the folder that holds them.")
 
 
+def check_files(every: Iterable[DataSet]) -> None:
+    """Check that the files of data sets are in the folder.
+
+    Raises
+    ------
+    FileUnreadable
+        If one or more are not; names them all.
+    DataError
+        If there is no folder.
+    """
+    folder = data_folder()
+    lacking = [data for data in every if not (folder / data.file).is_file()]
+    if lacking:
+        files = ", ".join(f"'{data.file}' (data set '{data.name}')" for data in lacking)
+        raise FileUnreadable(f"The folder of data sets, '{folder}', has no file {files}; {VARIABLE} can name another.")
+
+
 def load(data: DataSet) -> tuple[Any, Ints]:
     """Return all rows of the file, an array (rows, columns) or a `pyarrow.Table`, and y, shape (rows,).
 
@@ -141,10 +159,8 @@ def load(data: DataSet) -> tuple[Any, Ints]:
     DataError
         If the folder or the file is missing or unreadable.
     """
-    path = data_folder() / data.file
-    if not path.is_file():
-        raise FileUnreadable(f"The data set {data.name} should be '{data.file}' in the folder {VARIABLE} names.")
-    rows, labels = _read(path)
+    check_files([data])
+    rows, labels = _read(data_folder() / data.file)
     if data.file != _KDD_FILE:
         return rows, labels
     return rows, np.where((labels == KDD_NORMAL) == (data.anomaly == _NORMAL_TRAFFIC), 1, 0)

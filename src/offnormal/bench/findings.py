@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from offnormal.bench import papers, plots
-from offnormal.bench.claims import AIMS, ERROR_MARGIN, F1_MARGIN, STEADY, claims
+from offnormal.bench.claims import AIMS, ERROR_MARGIN, F1_MARGIN, HIGH_F1, STEADY, claims
 from offnormal.bench.lookup import Line, Lookup
+from offnormal.bench.overview import floors, overview, standings
 from offnormal.bench.verdicts import Number
 
 PAGES = {"en": "findings.md", "ko": "findings.ko.md"}
 """Language -> name of the page."""
 
 
-def page(folder: Path, language: str = "en") -> str:
-    """Return the page for the records in `folder`."""
+def page(folder: Path, language: str = "en", figures: Path = plots.FOLDER) -> str:
+    """Return the page for the records in `folder`.
+
+    `figures` is where the figures were drawn: the page shows those that are there and are of these records.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     # Markdown of our own numbers and names: nothing in it is to be escaped.
@@ -34,11 +38,17 @@ def page(folder: Path, language: str = "en") -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters |= {"number": _number, "signed": _signed, "measured_names": _measured_names}
+    environment.filters |= {"number": _number, "signed": _signed, "measured_names": _measured_names, "slug": _slug}
+    environment.filters |= {"plain": _plain}
     lookup = Lookup(folder)
     text = environment.get_template(f"findings.{language}.md.j2").render(
         claims={claim.key: claim for claim in claims(lookup)},
-        plots={name: plot for name, plot in plots.every(lookup).items() if plot},
+        overview=overview(lookup),
+        floors=floors(lookup),
+        standings=standings,
+        folder=_name_of(folder),
+        bar=HIGH_F1,
+        plots=plots.drawn(lookup, figures),
         tried=tried(),
         sources=papers.SOURCES,
         steady=STEADY,
@@ -61,11 +71,30 @@ def _number(number: Number) -> str:
     if number.published:
         tag = f" [{number.source}]" if number.source in papers.SOURCES else ""
         return f"{number.mean:.4f}".rstrip("0") + tag
-    runs = f"({number.runs})" if number.complete else f"({number.runs}/{number.of})"
+    runs = f"({number.runs})" if number.runs >= number.of else f"({number.runs}/{number.of})"
     if not number.runs:
         return f"– {runs}"
     spread = f" ± {number.sd:.3f}" if number.runs > 1 else ""
     return f"{number.mean:.3f}{spread} {runs}"
+
+
+def _plain(number: Number) -> str:
+    """Write mean ± deviation without the runs, where they stand beside it."""
+    if number.published:
+        return _number(number)
+    return f"{number.mean:.3f} ± {number.sd:.3f}" if number.runs > 1 else f"{number.mean:.3f}"
+
+
+def _slug(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _name_of(folder: Path) -> str:
+    """Return how the page names a folder: from where we are if it lies there, else as given."""
+    whole = folder.resolve()
+    here = Path.cwd()
+    return (whole.relative_to(here) if whole.is_relative_to(here) else folder).as_posix()
 
 
 def _signed(value: float) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from offnormal.bench.contenders import Contender
 from offnormal.bench.datasets import DataSet
 from offnormal.bench.protocols import Protocol
 from offnormal.bench.tables import Table
-from offnormal.errors import UnknownName
+from offnormal.errors import InvalidParameter, UnknownName
 
 Record = Mapping[str, Any]
 
@@ -89,18 +90,21 @@ def cells(
     data, rows, protocols : sequence of str
         Names to keep; none named: all.
     seeds : int or None
-        Runs per cell; None: as the table says. A fast run has one.
+        Most runs per cell, none more than the table says: others would count nowhere. None: as the table says. A fast
+        run has one.
 
     Raises
     ------
     UnknownName
         If the table has no such data set, row or protocol.
+    InvalidParameter
+        If nothing is left, as where a row takes no part on a data set, or no cell has so many seeds.
     """
     _check("data set", data, table.data, table)
     _check("row", rows, [contender.name for contender in table.contenders], table)
     _check("protocol", protocols, [protocol.name for protocol in table.protocols], table)
-    return [
-        Cell(table.name, data_set, protocol, contender, 1 if fast else seeds or contender.seeds or table.seeds, fast)
+    every = [
+        Cell(table.name, data_set, protocol, contender, 1 if fast else contender.seeds or table.seeds, fast)
         for data_set in table.data_sets
         for protocol in table.protocols
         for contender in table.contenders
@@ -109,6 +113,31 @@ def cells(
         and (not rows or contender.name in rows)
         and (not contender.data or data_set.name in contender.data)
     ]
+    if not every:
+        asked = ", ".join(repr(name) for name in (*data, *protocols, *rows))
+        raise InvalidParameter(f"No run of table {table.name!r} matches all of {asked}.")
+    if seeds is None:
+        return every
+    check_seeds(every, [seeds - 1])
+    return [replace(cell, seeds=min(seeds, cell.seeds)) for cell in every]
+
+
+def check_seeds(every: Sequence[Cell], seeds: Iterable[int]) -> None:
+    """Check that each of these seeds is one of some cell.
+
+    Raises
+    ------
+    InvalidParameter
+        If not: such a run would be on no page.
+    """
+    most = max(cell.seeds for cell in every)
+    beyond = [seed for seed in seeds if seed >= most]
+    if beyond:
+        runs = f"{most} {'run' if most == 1 else 'runs'} of each of these rows at most"
+        raise InvalidParameter(
+            f"Table {every[0].table!r} has {runs}{' with --fast' if every[0].fast else ''}, seeds 0 to {most - 1}; a "
+            f"run of seed {max(beyond)} would count nowhere."
+        )
 
 
 def missing(every: Iterable[Cell], records: Sequence[Record], only: Sequence[int] = ()) -> list[Job]:
@@ -125,4 +154,6 @@ def missing(every: Iterable[Cell], records: Sequence[Record], only: Sequence[int
 def _check(kind: str, asked: Sequence[str], known: Sequence[str], table: Table) -> None:
     for name in asked:
         if name not in known:
-            raise UnknownName.among(f"{kind} of table {table.name!r}", name, known)
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(map(repr, known))}."
+            raise UnknownName(f"Table {table.name!r} has no {kind} {name!r}. {hint}")

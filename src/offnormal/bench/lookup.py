@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from offnormal.bench import papers
-from offnormal.bench.results import Row, rows, summary
-from offnormal.bench.tables import ADBENCH_TABLE, DAGMM_TABLE, TABLES, Table
-from offnormal.bench.verdicts import Number
+from offnormal.bench.results import Row, rows
+from offnormal.bench.tables import ADBENCH_TABLE, TABLES, Table
+from offnormal.bench.verdicts import FEWEST_RUNS, Number
 from offnormal.errors import UnknownName
 
 PROTOCOL, KDDCUP = "dagmm", "kddcup"
@@ -66,12 +66,8 @@ class Lookup:
     def number(self, table: Table, name: str, data: str, protocol: str = PROTOCOL, figure: str = "f1") -> Number:
         """Return a figure of a row over its runs; runs without that figure count as not made."""
         row = self.row(table, name, data, protocol)
-        having = [record for record in row.records if record.get(figure) is not None]
-        of = row.cell.seeds
-        if not having:
-            return Number(name, data, protocol, figure, 0, of)
-        n, mean, sd, values = summary(having, figure)
-        return Number(name, data, protocol, figure, n, of, mean, sd, values)
+        runs = {int(record["seed"]): float(record[figure]) for record in row.records if record.get(figure) is not None}
+        return Number(name, data, protocol, figure, of=row.cell.seeds).over(runs)
 
     def published(self, table: Table, name: str, data: str, protocol: str = PROTOCOL) -> Number | None:
         """Return the F1 that the paper gives for a row; None if it gives none."""
@@ -93,12 +89,13 @@ class Lookup:
         for part in parts:
             for record in part.records:
                 by_seed.setdefault(int(record["seed"]), []).append(float(record[figure]))
-        means = tuple(statistics.fmean(by_seed[seed]) for seed in sorted(by_seed) if len(by_seed[seed]) == len(parts))
-        of = parts[0].cell.seeds
-        if not means:
-            return Number(name, protocol=protocol, figure=figure, of=of)
-        sd = statistics.stdev(means) if len(means) > 1 else 0.0
-        return Number(name, "", protocol, figure, len(means), of, statistics.fmean(means), sd, means)
+        runs = {seed: statistics.fmean(found) for seed, found in by_seed.items() if len(found) == len(parts)}
+        return Number(name, "", protocol, figure, of=parts[0].cell.seeds).over(runs)
+
+
+def trivial_names(table: Table) -> list[str]:
+    """Return the rows that learn no representation."""
+    return [contender.name for contender in table.contenders if contender.baseline]
 
 
 def baseline_names(table: Table) -> list[str]:
@@ -116,22 +113,25 @@ def lines(lookup: Lookup, table: Table, names: Iterable[str], data: Iterable[str
     )  # fmt: skip
 
 
-def floor(
-    lookup: Lookup, data: Iterable[str] = (KDDCUP,), table: Table = DAGMM_TABLE, protocol: str = PROTOCOL
-) -> tuple[Line, ...]:
-    """Return F1 and AUROC of the trivial baselines and the untrained networks."""
+def floor(lookup: Lookup, data: Iterable[str], table: Table, protocol: str = PROTOCOL) -> tuple[Line, ...]:
+    """Return the trivial baselines and the untrained networks: a line per data set and figure."""
     return tuple(
         Line(each, protocol, figure, None,
              tuple(lookup.number(table, name, each, protocol, figure) for name in baseline_names(table)))
-        for each, figure in itertools.product(data, ("f1", "auroc"))
+        for each, figure in itertools.product(data, RANKING)
     )  # fmt: skip
 
 
 def best_of(numbers: Iterable[Number], name: str) -> Number:
-    """Return the number with the highest mean; while one of them cannot be compared yet, that one, called `name`."""
+    """Return the number with the highest mean over the seeds that all have; provisional while runs are missing.
+
+    Numbers that cannot be compared yet are passed over. If there is no other, one of them is returned, called `name`.
+    """
     every = list(numbers)
-    fewest = min(every, key=lambda number: number.runs)
-    if not fewest.decided:
-        return replace(fewest, name=name)
-    best = max(every, key=lambda number: number.mean)
+    decided = [number for number in every if number.decided]
+    if not decided:
+        return replace(every[0], name=name)
+    common = set.intersection(*(set(number.seeds) for number in decided))
+    fair = len(common) >= FEWEST_RUNS
+    best = max(decided, key=lambda number: number.among(common).mean if fair else number.mean)
     return replace(best, provisional=not all(number.complete for number in every))

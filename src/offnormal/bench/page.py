@@ -17,6 +17,8 @@ MANY_DATA_SETS = 5
 """From so many data sets on, a table begins with the AUROC of all of them side by side."""
 _COLUMNS = ("row", "runs", "precision", "recall", "F1", "paper: P / R / F1", "flagged (tied)", "AUROC",
             "average precision", "best F1 (oracle)", "F1 at label-free cut", "FPR there", "fit")  # fmt: skip
+MARKS = ("Written by `offnormal bench page`", "`offnormal bench page`가")
+"""One of them is in every page that is written from the records, in whatever lines its words are."""
 _HEAD = f"""# Results
 
 Written by `offnormal bench page` from the raw records in `benchmarks/results`; nothing here is typed.
@@ -24,8 +26,9 @@ Written by `offnormal bench page` from the raw records in `benchmarks/results`; 
 
 How to read it:
 
-- Every row of a table sees the same splits. Numbers are mean ± standard deviation over the runs (seed 0, 1, …: another
-  split and another training). "3 of 20" runs: the others are not made yet.
+- Every row of a table sees the same split for the same seed; rows with fewer runs have seen fewer splits. Numbers are
+  mean ± standard deviation over the runs (seed 0, 1, …: another split and another training). "3 of 20" runs: the
+  others are not made yet.
 - *Precision, recall, F1*: the anomaly is the positive class, and the share of test rows named above the table is
   flagged, as in the papers; rows tied at the cut (in brackets) count by their expectation. That share is knowledge of
   the test set.
@@ -43,14 +46,24 @@ How to read it:
 
 def page(folder: Path) -> str:
     """Return the page for the records in `folder`."""
-    parts = [_HEAD]
+    parts, without = [_HEAD], []
     for table in tables.TABLES.values():
         every = rows(folder, table)
         if any(row.records for row in every):
             parts.append("\n".join(_section(table, every)))
+        else:
+            without.append(f"`{table.name}`")
     if len(parts) == 1:
         parts.append("There are no records yet.\n")
+    elif without:
+        parts.append(f"Tables not measured yet: {', '.join(without)}.\n")
     return "\n".join(parts)
+
+
+def is_ours(text: str) -> bool:
+    """Return whether `text` is a page written from records, and may be replaced by another."""
+    words = " ".join(text.split())
+    return any(mark in words for mark in MARKS)
 
 
 def marks(row: Row, others: Iterable[Row]) -> str:
@@ -69,15 +82,27 @@ def _section(table: Table, every: list[Row]) -> Iterator[str]:
     yield f"{table.about} `offnormal bench run {table.name}`\n"
     if len(table.data) >= MANY_DATA_SETS:
         yield from _overview(every)
+    named = dict.fromkeys(row.cell.contender.name for row in every)
+    nowhere = [name for name in named if not any(_tried(row) for row in every if row.cell.contender.name == name)]
+    yield from _not_measured("Rows", nowhere)
+    without = []
     for (data, protocol), group in groupby(every, key=lambda row: (row.cell.data, row.cell.protocol)):
         part = list(group)
         measured = [record for row in part for record in row.records]
-        if measured:
-            yield f"### {table.name}: {data.name}, {protocol.name}\n"
-            yield f"{protocol.about}\n"
-            yield f"{_circumstances(measured)}\n"
-            yield from _grid(_COLUMNS, [_line(row, part) for row in part if row.records or row.errors])
-            yield from _failures(part)
+        title = data.name if len(table.protocols) == 1 else f"{data.name}, {protocol.name}"
+        if not measured:
+            without.append(title)
+            continue
+        yield f"### {title}\n"
+        yield f"{protocol.about}\n"
+        yield f"{_circumstances(measured)}\n"
+        yield from _grid(_COLUMNS, [_line(row, part) for row in part if _tried(row)])
+        yield from _failures(part)
+        yield from _not_measured(
+            "Rows",
+            [row.cell.contender.name for row in part if not _tried(row) and row.cell.contender.name not in nowhere],
+        )
+    yield from _not_measured("Data sets", without)
 
 
 def _line(row: Row, others: list[Row]) -> list[str]:
@@ -146,6 +171,15 @@ def _failures(part: list[Row]) -> Iterator[str]:
     for row in part:
         if row.errors:
             yield f"{row.cell.contender.name}, {len(row.errors)} failed: {row.errors[-1]}\n"
+
+
+def _tried(row: Row) -> bool:
+    return bool(row.records or row.errors)
+
+
+def _not_measured(what: str, names: list[str]) -> Iterator[str]:
+    if names:
+        yield f"{what} not measured yet: {'; '.join(names)}.\n"
 
 
 def _overview(every: list[Row]) -> Iterator[str]:

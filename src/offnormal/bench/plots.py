@@ -26,6 +26,12 @@ def every(lookup: Lookup) -> dict[str, dict[str, Any]]:
             "auto": auto(lookup)}  # fmt: skip
 
 
+def drawn(lookup: Lookup, folder: Path) -> list[str]:
+    """Return the names of the figures in `folder` that were drawn from these records."""
+    found = ((name, plot, digest_in(folder / f"{name}.svg")) for name, plot in every(lookup).items())
+    return [name for name, plot, kept in found if plot and kept == digest(plot)]
+
+
 def seeds(lookup: Lookup) -> dict[str, Any]:
     """Return data set -> row -> F1 by seed, and the paper's F1."""
     names = ("DAGMM", "DAGMM, untrained", "DAGMM, our defaults", "DAGMM, our defaults, untrained")

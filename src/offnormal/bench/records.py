@@ -39,6 +39,24 @@ def read_all(folder: Path, *, fast: bool = False) -> list[dict[str, Any]]:
     return [record for path in paths for record in read(path) if "fingerprint" in record]
 
 
+def prepare(path: Path) -> None:
+    """Create the folder and the file of a table's records, to learn before hours of work whether they can be written.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If they cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EnvironmentFailure(
+            f"'{path.name}' cannot be written in the folder of results, '{path.parent}': {reason}."
+        ) from error
+
+
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Add one record and see that it is on the disk; a line that was cut off before is removed.
 

@@ -1,22 +1,25 @@
-"""Whether a claim holds: the one rule by which docs/findings.md decides, from means and standard deviations.
+"""Whether a claim holds: the one rule by which docs/findings.md decides, from the runs of both sides.
 
-d is the difference of two means, and its noise is twice the two standard errors added in quadrature,
-2 √(sd₁²/n₁ + sd₂²/n₂). A published number has no spread and adds nothing to it.
+Two rows are compared over the seeds that both have, since a seed is the same split for every row: d is the mean of
+the differences by seed, and its noise is twice the standard error of that mean, 2 sd(differences) / √n. A published
+number is one value without spread: d is the mean of all our runs minus it, and the noise is 2 sd / √n of ours.
 
 - "above" holds if d > noise, does not hold if d < −noise, and is within the spread in between; "below" is its mirror.
 - "near" (within a stated margin) holds if |d| + noise ≤ margin, does not hold if |d| − noise > margin.
-- With fewer than two runs on either side nothing is decided.
+- With fewer than three such runs nothing is decided.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-FEWEST_RUNS = 2
-"""One run has no spread."""
+FEWEST_RUNS = 3
+"""Of two runs the spread is no more than a guess."""
 
 
 class Relation(StrEnum):
@@ -53,6 +56,8 @@ class Number:
         Over the runs made; the sample deviation of fewer than two is 0.
     values : tuple of float
         By seed.
+    seeds : tuple of int
+        Of the values, ascending.
     source : str
         The tag of a published number; empty for our own.
     provisional : bool
@@ -68,8 +73,26 @@ class Number:
     mean: float = math.nan
     sd: float = 0.0
     values: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
     source: str = ""
     provisional: bool = False
+
+    def over(self, runs: Mapping[int, float]) -> Number:
+        """Return this number of other runs: seed -> value."""
+        seeds = tuple(sorted(runs))
+        values = tuple(runs[seed] for seed in seeds)
+        mean = statistics.fmean(values) if values else math.nan
+        sd = statistics.stdev(values) if len(values) > 1 else 0.0
+        return replace(self, runs=len(values), mean=mean, sd=sd, values=values, seeds=seeds)
+
+    def among(self, seeds: Collection[int]) -> Number:
+        """Return this number over those of its runs that have one of the seeds."""
+        return self.over({seed: value for seed, value in self.by_seed.items() if seed in seeds})
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """Return seed -> value."""
+        return dict(zip(self.seeds, self.values, strict=True))
 
     @property
     def published(self) -> bool:
@@ -86,11 +109,6 @@ class Number:
         """Return whether no run of it is missing."""
         return self.published or (self.runs >= self.of and not self.provisional)
 
-    @property
-    def standard_error(self) -> float:
-        """Return that of the mean; 0 for a published number."""
-        return self.sd / math.sqrt(self.runs) if self.runs else 0.0
-
 
 @dataclass(frozen=True)
 class Check:
@@ -102,36 +120,57 @@ class Check:
     margin: float = 0.0
 
     @property
+    def pair(self) -> tuple[Number, Number]:
+        """Return both sides over the seeds that both have; a published number leaves the other side all its runs."""
+        if self.left.published or self.right.published:
+            return self.left, self.right
+        return self.left.among(self.right.seeds), self.right.among(self.left.seeds)
+
+    @property
+    def runs(self) -> int:
+        """Return how many runs the comparison rests on."""
+        return min(number.runs for number in self.pair if not number.published)
+
+    @property
+    def of(self) -> int:
+        """Return how many it will rest on."""
+        return min(number.of for number in self.pair if not number.published)
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Return left minus right, by seed or from the published number."""
+        left, right = self.pair
+        if right.published:
+            return tuple(value - right.mean for value in left.values)
+        if left.published:
+            return tuple(left.mean - value for value in right.values)
+        return tuple(a - b for a, b in zip(left.values, right.values, strict=True))
+
+    @property
     def difference(self) -> float:
-        """Return the left mean minus the right one."""
-        return self.left.mean - self.right.mean
+        """Return the mean of the differences."""
+        return statistics.fmean(self.differences) if self.runs else math.nan
 
     @property
     def noise(self) -> float:
-        """Return twice the two standard errors added in quadrature."""
-        return 2 * math.hypot(self.left.standard_error, self.right.standard_error)
+        """Return twice the standard error of the mean of the differences."""
+        return 2 * statistics.stdev(self.differences) / math.sqrt(self.runs) if self.runs > 1 else math.nan
 
     @property
     def in_deviations(self) -> float:
-        """Return the difference in units of the two standard deviations added in quadrature."""
-        spread = math.hypot(self.left.sd, self.right.sd)
+        """Return the difference in units of the two standard deviations added in quadrature, over the same runs."""
+        spread = math.hypot(*(number.sd for number in self.pair))
         return self.difference / spread if spread else math.copysign(math.inf, self.difference)
 
     @property
     def complete(self) -> bool:
-        """Return whether no run is missing on either side."""
-        return self.left.complete and self.right.complete
-
-    @property
-    def lacking(self) -> Number:
-        """Return the side of which fewer runs are there."""
-        ours = [number for number in (self.left, self.right) if not number.published]
-        return min(ours, key=lambda number: number.runs)
+        """Return whether no run is missing of those that it will rest on."""
+        return self.runs >= self.of and not (self.left.provisional or self.right.provisional)
 
     @property
     def outcome(self) -> Outcome:
         """Return what the rule says."""
-        if not (self.left.decided and self.right.decided):
+        if self.runs < FEWEST_RUNS:
             return Outcome.MISSING
         if self.relation is Relation.NEAR:
             holds = abs(self.difference) + self.noise <= self.margin

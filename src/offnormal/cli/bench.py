@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import time
-from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from offnormal.cli.console import answers, how_many, messages, print_json, say, seconds_in_words
-from offnormal.cli.failures import Interrupted
+from offnormal.cli.console import answers, how_many, messages, print_json, say
 from offnormal.cli.options import JsonOption, QuietOption
-from offnormal.errors import InvalidParameter, UnknownName
-
-if TYPE_CHECKING:
-    from offnormal.bench.jobs import Cell, Job
+from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError, UnknownName
 
 ACTIONS = ("list", "run", "page")
 
@@ -29,7 +22,7 @@ def bench(
         str, typer.Argument(metavar="[list|run|page]", help="What to do; without a word: list.", show_default=False)
     ] = "list",
     table: Annotated[
-        str | None, typer.Argument(metavar="[TABLE]", help="run: the bench table.", show_default=False)
+        str | None, typer.Argument(metavar="[TABLE]", help="run, list: the bench table.", show_default=False)
     ] = None,
     data: Annotated[
         NamesOption, typer.Option(metavar="NAME", help="run: only this data set. Can be repeated.", show_default=False)
@@ -42,11 +35,18 @@ def bench(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="run: seeds 0 to N − 1. Default: as the table says.", metavar="N", show_default=False),
+        typer.Option(
+            min=1,
+            help="run: seeds 0 to N − 1, of each row at most as many as the table says. Default: those.",
+            metavar="N",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None,
-        typer.Option(min=0, help="run: only the run of this seed. Can be repeated.", show_default=False),
+        typer.Option(
+            min=0, help="run: only the run of this seed, one of the table's. Can be repeated.", show_default=False
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -76,38 +76,44 @@ def bench(
     What is there already is not run again: the same command goes on where it was stopped. The data sets are read from
     the folder that OFFNORMAL_DATA names.
     """
-    if action not in ACTIONS:
-        raise UnknownName.among("action of bench", action, ACTIONS)
-    if (table is None) == (action == "run"):
-        raise InvalidParameter("offnormal bench run needs the name of a bench table; the other actions take none.")
+    _check_words(action, table)
+    if action == "run":
+        from offnormal.cli.bench_runs import Chosen, make_runs
+
+        parts = (data or (), row or (), protocol or (), seeds, seed or ())
+        chosen = Chosen(*parts, fast=fast, workers=jobs or os.cpu_count() or 1, quiet=quiet, as_json=as_json)
+        make_runs(str(table), results, chosen)
+        return
     from offnormal.bench import records
 
     folder = records.FOLDER if results is None else results
     if action == "list":
-        _list(folder, as_json)
-    elif action == "page":
-        _page(folder, output, check)
+        _list(folder, table, as_json)
     else:
-        if fast and results is None:
-            folder = Path(tempfile.mkdtemp(prefix="offnormal-bench-"))
-        _run(
-            str(table),
-            folder,
-            {"data": data or (), "rows": row or (), "protocols": protocol or (), "seeds": seeds, "fast": fast},
-            seed or [],
-            jobs or os.cpu_count() or 1,
-            quiet,
-        )
+        _page(folder, output, check=check, quiet=quiet, as_json=as_json)
 
 
-def _list(folder: Path, as_json: bool) -> None:
-    """Show every table, its rows and how many of its runs are there."""
+def _check_words(action: str, table: str | None) -> None:
+    if action not in ACTIONS:
+        from offnormal.bench.tables import TABLES
+
+        if action in TABLES:
+            raise UnknownName(f"There is no action of bench {action!r}. Did you mean offnormal bench run {action}?")
+        raise UnknownName.among("action of bench", action, ACTIONS)
+    if action == "run" and table is None:
+        raise InvalidParameter("offnormal bench run needs the name of a bench table; offnormal bench lists them.")
+    if action == "page" and table is not None:
+        raise InvalidParameter("offnormal bench page takes no table; it writes the page of all of them.")
+
+
+def _list(folder: Path, name: str | None, as_json: bool) -> None:
+    """Show every table, or one, its rows and how many of its runs are there."""
     from offnormal.bench import jobs, records, tables
 
     listed = []
-    for table in tables.TABLES.values():
+    kept = records.read_all(folder)
+    for table in tables.TABLES.values() if name is None else [tables.table_named(name)]:
         every = jobs.cells(table)
-        kept = records.read_all(folder)
         rows = [
             {
                 "row": contender.name,
@@ -120,11 +126,12 @@ def _list(folder: Path, as_json: bool) -> None:
         names = {"data": table.data, "protocols": [protocol.name for protocol in table.protocols]}
         listed.append({"table": table.name, "title": table.title, **names, "rows": rows})
     if as_json:
-        print_json({"tables": listed})
+        print_json({"results": folder, "tables": listed})
         return
     console = answers()
     for record in listed:
         _tell_table(console, record)
+    say(console, f"results: {folder}" + ("" if folder.is_dir() else ", a folder that is not there"))
 
 
 def _tell_table(console: Any, record: dict[str, Any]) -> None:
@@ -139,97 +146,62 @@ def _tell_table(console: Any, record: dict[str, Any]) -> None:
     console.print(grid)
 
 
-def _run(table: str, folder: Path, chosen: dict[str, Any], seed: list[int], workers: int, quiet: bool) -> None:
-    from offnormal.bench import datasets, jobs, records, runner, tables
-
-    every = jobs.cells(tables.table_named(table), **chosen)
-    if seed and chosen["seeds"] is None:
-        every = [_reaching(cell, max(seed)) for cell in every]
-    path = records.path_of(folder, table, fast=chosen["fast"])
-    kept = records.read_all(folder, fast=chosen["fast"])
-    todo = jobs.missing(every, kept, seed)
-    if not todo:
-        if not quiet:
-            say(messages(), f"Every run is there already: {path}")
-        return
-    datasets.data_folder()
-    progress = _RunProgress(todo, kept, min(workers, len(todo)), quiet)
-    try:
-        runner.run(todo, path, workers=workers, on_start=progress.started, on_record=progress.finished)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"Interrupted; {how_many(progress.done, 'run')} of {len(todo)} made and kept in {path}. The same command "
-            "goes on from there."
-        ) from None
-    if not quiet:
-        say(messages(), f"{how_many(progress.done - progress.failed, 'run')} made, {progress.failed} failed: {path}")
-    if progress.failed:
-        raise typer.Exit(1)
-
-
-def _reaching(cell: Cell, seed: int) -> Cell:
-    import dataclasses
-
-    return dataclasses.replace(cell, seeds=max(cell.seeds, seed + 1))
-
-
-def _page(folder: Path, output: Path, check: bool) -> None:
-    from offnormal.bench import findings, page
-    from offnormal.data.writing import replacing
+def _page(folder: Path, output: Path, *, check: bool, quiet: bool, as_json: bool) -> None:
+    """Write, or check, the pages of results and findings; nothing is written unless all of them may be."""
+    from offnormal.bench import findings, page, records
 
     if output.name in findings.PAGES.values():
         raise InvalidParameter(f"'{output}' is where the findings go; the page of results needs another name.")
-    pages = {output: page.page(folder)}
-    pages |= {output.with_name(name): findings.page(folder, language) for language, name in findings.PAGES.items()}
+    if str(output) == "-" or output.is_dir():
+        raise InvalidParameter(f"'{output}' names no file; bench page writes one, and the findings beside it.")
+    if not folder.is_dir():
+        raise InvalidParameter(f"There is no folder '{folder}' of raw results; --results names another.")
+    kept = len(records.read_all(folder))
+    if not kept:
+        raise InvalidParameter(f"There is no record in the folder '{folder}'; offnormal bench run makes them.")
+    places = {language: output.with_name(name) for language, name in findings.PAGES.items()}
+    if not check:
+        for place in (output, *places.values()):
+            _check_replaceable(place)
+    if not quiet:
+        say(messages(), f"Read: {how_many(kept, 'record')} in {folder}")
+    pages = {output: page.page(folder)} | {place: findings.page(folder, name) for name, place in places.items()}
     for place, text in pages.items():
         if check:
-            if not place.is_file() or place.read_text(encoding="utf-8") != text:
-                raise InvalidParameter(f"'{place}' is not what the results in {folder} give. Run offnormal bench page.")
-            say(messages(), f"{place} is what the results in {folder} give.")
+            _check_page(place, text, folder)
         else:
-            with replacing(place) as stream:
-                stream.write(text.encode())
-            say(messages(), f"Written: {place}")
+            _write_page(place, text)
+        if not quiet:
+            say(messages(), f"{place} is what the results in {folder} give." if check else f"Written: {place}")
+    if as_json:
+        print_json(
+            {"results": folder, "written": [] if check else list(pages), "checked": list(pages) if check else []}
+        )
 
 
-class _RunProgress:
-    """Tells of every run that ends, and how long the others will take."""
+def _check_replaceable(place: Path) -> None:
+    """Refuse to replace a file that somebody wrote."""
+    from offnormal.bench.page import is_ours
 
-    def __init__(self, todo: list[Job], kept: list[dict[str, Any]], workers: int, quiet: bool) -> None:
-        self.done = self.failed = 0
-        self._todo, self._workers, self._quiet = list(todo), workers, quiet
-        self._total = len(todo)
-        self._started: dict[int, float] = {}
-        self._seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for record in kept:
-            if "error" not in record:
-                key = record["data"], record["contender"]
-                self._seconds[key].append(record["fit_seconds"] + record["score_seconds"])
+    if place.is_file() and not is_ours(place.read_text(encoding="utf-8", errors="replace")):
+        raise InvalidParameter(
+            f"'{place}' was not written by offnormal bench page and would be replaced; nothing was written. Move that "
+            "file, or name with -o a file in another folder."
+        )
 
-    def started(self, job: Job) -> None:
-        """Take note of the time."""
-        self._started[id(job)] = time.monotonic()
 
-    def finished(self, job: Job, record: dict[str, Any]) -> None:
-        """Say what came out."""
-        self.done += 1
-        self.failed += "error" in record
-        self._todo.remove(job)
-        seconds = time.monotonic() - self._started.pop(id(job))
-        self._seconds[record["data"], record["contender"]].append(seconds)
-        if self._quiet:
-            return
-        name = f"{record['data']}, {record['protocol']}, {record['contender']}, seed {record['seed']}"
-        place = f"[{self.done}/{self._total}] {name}"
-        if "error" in record:
-            say(messages(), f"{place}: failed: {record['error']}", "red")
-            return
-        figures = f"F1 {record['f1']:.4f}, AUROC {record['auroc']:.4f}, {seconds_in_words(seconds)}"
-        say(messages(), f"{place}: {figures}; {self._left()}")
+def _check_page(place: Path, text: str, folder: Path) -> None:
+    if not place.is_file() or place.read_text(encoding="utf-8", errors="replace") != text:
+        raise InvalidParameter(f"'{place}' is not what the results in {folder} give. Run offnormal bench page.")
 
-    def _left(self) -> str:
-        """Say how long the other runs will take, by the runs of the same row, else by all runs."""
-        known = {key: sum(values) / len(values) for key, values in self._seconds.items()}
-        usual = sum(known.values()) / len(known)
-        seconds = sum(known.get((job.cell.data.name, job.cell.contender.name), usual) for job in self._todo)
-        return f"about {seconds_in_words(seconds / self._workers)} left" if self._todo else "the last one"
+
+def _write_page(place: Path, text: str) -> None:
+    from offnormal.data.writing import replacing
+
+    try:
+        with replacing(place) as stream:
+            stream.write(text.encode())
+    except OSError as error:
+        if isinstance(error, OffnormalError):
+            raise
+        raise EnvironmentFailure(f"'{place}' could not be written: {error.strerror or error}.") from error
