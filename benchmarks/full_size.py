@@ -108,10 +108,20 @@ def section(records: list[dict[str, Any]]) -> str:
     reached = [e for e in EPOCHS if statistics.fmean(r["f1"] for r in ours if r["epochs"] == e) >= WANTED]
     if reached:
         seconds = statistics.fmean(r["fit_seconds"] for r in ours if r["epochs"] == reached[0])
-        said = f"The mean F1 of the defaults reaches {WANTED} after {seconds:.1f} s ({reached[0]} epochs), reading and"
-        lines += ["", f"{said} encoding of the table included."]
+        epochs = f"{reached[0]} epoch{'s' * (reached[0] > 1)}"
+        said = f"The mean F1 of the defaults reaches {WANTED} after {seconds:.1f} s ({epochs}), encoding of the"
+        lines += ["", f"{said} table included, reading it not."]
     else:
         lines += ["", f"The mean F1 of the defaults does not reach {WANTED} within {EPOCHS[-1]} epochs."]
+    lines += [
+        "",
+        "The profile of a step: matrix products 30 %, the mixture and its gradient 20 % (code of 1) to 33 % (code of",
+        "8), the rest spread over some sixty small operations. The mixture was laid out anew, rows in columns, so that",
+        "its elementwise operations run along the rows: per step 1.02 ms instead of 1.17 with 3 axes, 1.5 instead of",
+        "2.0 with 10 (4 components, 1,024 rows, one run on a busy machine). What cuts most is the shorter training: the",
+        "defaults.",
+        "",
+    ]
     scoring = statistics.fmean(r["score_seconds"] for r in ours)
     lines += [f"Scoring the other half (247,011 rows) takes {scoring:.1f} s.", ""]
     return "\n".join(lines)
