@@ -9,15 +9,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from offnormal.batches import Batch, Batches
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]
+
+
+def falling(epochs: int) -> Callable[[Optimizer], LRScheduler]:
+    """Return a scheduler: the step falls along half a cosine, from its full size to nothing, over the epochs."""
+    return partial(CosineAnnealingLR, T_max=max(epochs, 1))
 
 
 @dataclass(frozen=True)

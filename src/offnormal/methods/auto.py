@@ -28,13 +28,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from offnormal.batches import Batch, Batches
 from offnormal.detector import TrainedDetector
 from offnormal.errors import InvalidParameter, UnknownName
-from offnormal.method import Method, Phase, Update
+from offnormal.method import Method, Phase, Update, falling
 from offnormal.networks.clustering import expectation_maximization
 from offnormal.networks.mixture import Mixture, Whitening, energy, whiten
 from offnormal.networks.mlp import mlp
@@ -57,7 +55,7 @@ MOST_AXES = 48
 MOST_ROWS = 10_000
 """Training rows to which the views are fitted and by which surprises are measured."""
 WEIGHTS = {"marginal": 3.0, "joint": 1.0, "compressed": 1.0, "learned": 1.0, "robust": 1.0}
-"""Chosen once, for seventeen public tables together, clean and contaminated (docs/findings.md)."""
+"""Chosen once, with their labels, for thirteen public tables together, clean and contaminated (docs/findings.md)."""
 
 
 class Denoiser(nn.Module):
@@ -162,9 +160,14 @@ class AutoNetwork(Method):
         if not {"learned", "robust"} & set(self.names):
             return ()
         adam = partial(torch.optim.Adam, lr=self.learning_rate, fused=True)
-        fall = partial(_cosine, epochs=self.epochs)
         params = tuple(self.denoisers.parameters())
-        return (Phase("denoising", (Update("denoising", self.losses, params, adam, scheduler=fall),), self.epochs),)
+        return (
+            Phase(
+                "denoising",
+                (Update("denoising", self.losses, params, adam, scheduler=falling(self.epochs)),),
+                self.epochs,
+            ),
+        )
 
     # --- after training -------------------------------------------------------------------------------------------
 
@@ -233,10 +236,6 @@ class AutoNetwork(Method):
         return dict(zip(self.code_names(), falls, strict=True))
 
 
-def _cosine(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    return CosineAnnealingLR(optimizer, max(epochs, 1))
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class AutoDetector(TrainedDetector):
     """Five views of what is normal, added up: marginal, joint, compressed, learned, robust; nothing to choose.
@@ -250,7 +249,7 @@ class AutoDetector(TrainedDetector):
 
     views: tuple[str, ...] = param(
         tuple(WEIGHTS), "Views that take part: marginal, joint, compressed, learned, robust.", kind="strs",
-        source="all: best over seventeen public tables, clean and contaminated together",
+        source="all: a compromise between clean and contaminated rows over thirteen public tables",
     )  # fmt: skip
     early_stopping: bool = param(
         False, "Watch a tenth of the rows (from 200 on) and keep the best weights.",

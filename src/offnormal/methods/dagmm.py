@@ -31,13 +31,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from offnormal.batches import Batch, Batches
 from offnormal.detector import TrainedDetector
 from offnormal.errors import InvalidParameter
-from offnormal.method import Method, Phase, Update
+from offnormal.method import Method, Phase, Update, falling
 from offnormal.networks.mixture import Mixture, Moments, Whitening, batch_energy, energy, whiten
 from offnormal.networks.mlp import funnel, mlp
 from offnormal.networks.reconstruction import reconstruction_features
@@ -162,7 +160,7 @@ class DAGMMNetwork(Method):
     def phases(self) -> Sequence[Phase]:
         """One joint phase (§3.5: end to end); before it, where asked for, the autoencoder's pre-training."""
         adam = partial(torch.optim.Adam, lr=self.learning_rate, fused=True)
-        schedule = partial(cosine, epochs=self.epochs) if self.schedule == "cosine" else None
+        schedule = falling(self.epochs) if self.schedule == "cosine" else None
         autoencoder = (*self.encoder.parameters(), *self.decoder.parameters())
         rebuild = Update("reconstruction", self.reconstruction_losses, autoencoder, adam, scheduler=schedule)
         mix = partial(Update, losses=self.mixture_losses, optimizer=adam, scheduler=schedule)
@@ -227,11 +225,6 @@ class DAGMMNetwork(Method):
 def z_dim(code_dim: int, aspects: str) -> int:
     """Return the number of axes of z."""
     return {"both": code_dim + 2, "code": code_dim, "reconstruction": 2}[aspects]
-
-
-def cosine(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    """Let the step fall along half a cosine, from its full size to nothing, over the epochs."""
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1))
 
 
 def _prefixed(whitening: Whitening) -> dict[str, Tensor]:
