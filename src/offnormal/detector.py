@@ -98,6 +98,8 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
     key: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     has_code: ClassVar[bool] = True
+    sees_images: ClassVar[bool] = False
+    """Whether `build` takes the shape of an image, or images are flattened before it."""
 
     epochs: int | None = param(
         None, "Passes over the training rows; 0: the network as initialized. None: a budget of steps.",

@@ -30,16 +30,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from offnormal.backbone_detector import BackboneDetector
 from offnormal.batches import Batch, Batches
-from offnormal.detector import TrainedDetector
+from offnormal.errors import InvalidParameter, NotSupported
 from offnormal.method import Method, Phase, Update
-from offnormal.networks.autoencoding import Autoencoding
-from offnormal.networks.mlp import funnel, mlp
+from offnormal.networks.autoencoding import Autoencoding, squared_error
 from offnormal.networks.residuals import ResidualModel, replacement_falls
 from offnormal.parameters import param
 from offnormal.pretraining import layer_wise
-
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
 
 class AutoencoderNetwork(Autoencoding, Method):
@@ -48,8 +46,10 @@ class AutoencoderNetwork(Autoencoding, Method):
     Parameters
     ----------
     encoder, decoder : nn.Sequential
-        h: (b, n) -> (b, d), g: (b, d) -> (b, n), its mirror.
-    n_features, code_dim : int
+        h: (b, *shape) -> (b, d), g: (b, d) -> (b, *shape), its mirror.
+    shape : tuple of int
+        Of a row: (n,), (c, h, w) or (c, t, h, w).
+    code_dim : int
     noise : float
         Standard deviation of the Gaussian noise on the input in training, in units of the scaled columns.
     learning_rate : float
@@ -65,7 +65,7 @@ class AutoencoderNetwork(Autoencoding, Method):
         encoder: nn.Sequential,
         decoder: nn.Sequential,
         *,
-        n_features: int,
+        shape: tuple[int, ...],
         code_dim: int,
         noise: float,
         learning_rate: float,
@@ -76,31 +76,34 @@ class AutoencoderNetwork(Autoencoding, Method):
         self.encoder, self.decoder = encoder, decoder
         self.noise, self.learning_rate = noise, learning_rate
         self.pretraining_epochs, self.epochs = pretraining_epochs, epochs
-        self.residuals = ResidualModel(n_features)
+        self.residuals = ResidualModel(*shape) if len(shape) == 1 else None
         self.code_dim = code_dim
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Return the mean of ‖x − g(h(x + ε))‖², ε the noise of training."""
         noisy = self.noise > 0 and self.training
         seen = batch.x + self.noise * torch.randn_like(batch.x) if noisy else batch.x
-        return {"reconstruction": (batch.x - self.reconstruct(seen)).square().sum(1).mean()}
+        return {"reconstruction": squared_error(batch.x, self.reconstruct(seen)).mean()}
 
     def phases(self) -> Sequence[Phase]:
         """Pre-train each pair of layers if asked to, then train the whole."""
         adam = partial(torch.optim.Adam, lr=self.learning_rate, fused=True)
-        pretraining = layer_wise(
+        whole = Phase("end_to_end", (Update("end_to_end", self.losses, tuple(self.parameters()), adam),), self.epochs)
+        if self.pretraining_epochs == 0:
+            return (whole,)
+        layers = layer_wise(
             self.encoder, self.decoder, epochs=self.pretraining_epochs, optimizer=adam, noise=self.noise
         )
-        whole = Update("end_to_end", self.losses, tuple(self.parameters()), adam)
-        return (*pretraining, Phase("end_to_end", (whole,), self.epochs))
+        return (*layers, whole)
 
     def summarize(self, batches: Batches) -> None:
         """Note what residuals look like, for reasons; the score needs nothing."""
-        self.residuals.learn(batches, self.reconstruct)
+        if self.residuals is not None:
+            self.residuals.learn(batches, self.reconstruct)
 
     def score(self, x: Tensor) -> Tensor:
         """Return ‖x − x′‖², float64, shape (b,), never negative."""
-        return (x.double() - self.reconstruct(x).double()).square().sum(1)
+        return squared_error(x.double(), self.reconstruct(x).double())
 
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
         """Return, per column, how far the score falls if that column alone takes its best replacement.
@@ -109,6 +112,8 @@ class AutoencoderNetwork(Autoencoding, Method):
         The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
         training (categories: the three commonest).
         """
+        if self.residuals is None:
+            raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
         (falls,) = replacement_falls(
             x, lambda rows: self.score(rows)[:, None], self.residuals, x - self.reconstruct(x), groups, n_groups
         )
@@ -125,7 +130,7 @@ _E2E_AE: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(TrainedDetector):
+class Autoencoder(BackboneDetector):
     """Squared reconstruction error of an autoencoder.
 
     The score is in squared units of the scaled columns, at least 0; greater = more anomalous. It grows without bound
@@ -142,15 +147,6 @@ class Autoencoder(TrainedDetector):
         "memae_kddcup": {**_E2E_AE["kddcup"], "latent_dim": 3},
     }
 
-    latent_dim: int = param(8, "Width of the code.", ge=1, source="as `dagmm`; the papers: 1 to 3, in the presets")
-    hidden_sizes: tuple[int, ...] | None = param(
-        None, "Hidden widths of the encoder; the decoder mirrors them. None: from the table's width.",
-        kind="ints", ge=1, source="DAGMM §4.3 per data set; None: at least 64-32, up to 256-128 for wide tables",
-    )  # fmt: skip
-    activation: str = param(
-        "tanh", "Activation of the hidden units; code and output are linear.", choices=tuple(ACTIVATIONS),
-        source="DAGMM §4.3",
-    )  # fmt: skip
     noise: float = param(
         0.0, "Standard deviation of Gaussian noise on the rows in training, in units of the scaled columns.",
         ge=0, source="0: plain; denoising: Vincent et al. 2010",
@@ -161,14 +157,20 @@ class Autoencoder(TrainedDetector):
     )  # fmt: skip
 
     def build(self, shape: tuple[int, ...]) -> Method:
-        """Return the network for rows of `shape` (n,)."""
-        (n,) = shape
-        hidden = tuple(self.hidden_sizes) if self.hidden_sizes is not None else funnel(n)
-        activation = ACTIVATIONS[self.activation]
+        """Return the network for rows of `shape`.
+
+        Raises
+        ------
+        InvalidParameter
+            If layer-wise pre-training is asked for on images.
+        """
+        if self.pretraining_epochs and len(shape) > 1:
+            raise InvalidParameter("Layer-wise pre-training is for tables; leave pretraining_epochs at 0 for images.")
+        encoder, decoder = self.plan(shape).backbone(self.latent_dim)
         return AutoencoderNetwork(
-            mlp((n, *hidden, self.latent_dim), activation=activation),
-            mlp((self.latent_dim, *reversed(hidden), n), activation=activation),
-            n_features=n,
+            encoder,
+            decoder,
+            shape=shape,
             code_dim=self.latent_dim,
             noise=float(self.noise),
             learning_rate=self.learning_rate,

@@ -1,6 +1,6 @@
 """What methods around one encoder and one decoder share.
 
-Letters: b rows, n features, d code.
+Letters: b rows, d code, c t h w channels, frames, height, width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class Autoencoding:
     Attributes
     ----------
     encoder, decoder : nn.Sequential
-        (b, n) -> (b, d) and (b, d) -> (b, n).
+        (b, *shape) -> (b, d) and (b, d) -> (b, *shape).
     code_dim : int
         d.
     """
@@ -33,6 +33,15 @@ class Autoencoding:
         return tuple(f"code_{i + 1}" for i in range(self.code_dim))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Return the rebuilt rows, shape (b, n)."""
+        """Return the rebuilt rows, (b, *shape)."""
         rebuilt: Tensor = self.decoder(self.encoder(x))
         return rebuilt
+
+    def score_map(self, x: Tensor) -> Tensor:
+        """Return the squared error of each pixel, summed over channels: (b, c, h, w) -> (b, h, w)."""
+        return (x - self.reconstruct(x)).square().sum(1)
+
+
+def squared_error(x: Tensor, rebuilt: Tensor) -> Tensor:
+    """Return ‖x − x′‖² of each row, summed over everything but the rows: (b, *shape) -> (b,)."""
+    return (x - rebuilt).square().flatten(1).sum(1)

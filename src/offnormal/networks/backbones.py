@@ -1,0 +1,219 @@
+"""The network follows the shape of a row: vectors get fully connected layers, images and clips convolutions.
+
+A backbone is an encoder (b, *shape) -> (b, d) and a decoder (b, d) -> (b, *shape), both flat chains of layers, so that
+a method written for one works on all. Letters: b rows, n features, d code, c t h w channels, frames, height, width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from offnormal.errors import InvalidParameter
+from offnormal.networks.mlp import funnel, mlp
+
+CHANNELS = (32, 64, 128)
+"""Channels of the convolutions where nobody says: each halves the image."""
+SLOPE = 0.2
+"""Leaky ReLU's, as in the DCGAN family."""
+
+Map = nn.Linear | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
+"""The layers that hold weights."""
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
+_CONVOLUTION: Mapping[int, Callable[..., Map]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED: Mapping[int, Callable[..., Map]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_NORM: Mapping[int, Callable[[int], nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class Backbone(NamedTuple):
+    """An encoder (b, *shape) -> (b, d) and the decoder (b, d) -> (b, *shape) that mirrors it."""
+
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to build networks for rows of one shape.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n,) a vector, (c, h, w) an image, (c, t, h, w) a clip.
+    hidden_sizes : sequence of int or None
+        Widths of the hidden layers; of convolutions, their channels. None: from the shape.
+    network : {"auto", "dense", "convolutional"}
+        "auto": dense for vectors, convolutional otherwise. "dense" flattens images.
+    activation : {"tanh", "relu", "leaky_relu"}
+    batch_norm : bool
+        Normalize each hidden layer before its activation.
+    kernel_sizes : sequence of int
+        One for all convolutions, or one for each; every convolution has stride 2.
+    """
+
+    shape: tuple[int, ...]
+    hidden_sizes: Sequence[int] | None = None
+    network: str = "auto"
+    activation: str = "tanh"
+    batch_norm: bool = False
+    kernel_sizes: Sequence[int] = (4,)
+
+    @property
+    def convolutional(self) -> bool:
+        """Return whether rows go through convolutions.
+
+        Raises
+        ------
+        InvalidParameter
+            If convolutions are asked for on vectors.
+        """
+        if self.network == "convolutional" and len(self.shape) == 1:
+            raise InvalidParameter("Convolutions need images; for the columns of a table use network='dense'.")
+        return len(self.shape) > 1 and self.network != "dense"
+
+    @property
+    def n_features(self) -> int:
+        """Return how many numbers a row has."""
+        return math.prod(self.shape)
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return the hidden widths, or the channels of the convolutions."""
+        if self.hidden_sizes is not None:
+            return tuple(self.hidden_sizes)
+        if not self.convolutional:
+            return funnel(self.n_features)
+        side = min(self.shape[-2:])
+        return CHANNELS[: max(1, min(len(CHANNELS), int(math.log2(max(side, 2))) - 1))]
+
+    def backbone(self, latent_dim: int) -> Backbone:
+        """Return a fresh encoder and decoder."""
+        return Backbone(self.encoder(latent_dim), self.decoder(latent_dim))
+
+    def encoder(self, outputs: int) -> nn.Sequential:
+        """Return a chain (b, *shape) -> (b, outputs), its last layer linear."""
+        if not self.convolutional:
+            return _flat(self.shape, self._dense((self.n_features, *self.sizes(), outputs)))
+        grids, channels = self._grids(), (self.shape[0], *self.sizes())
+        layers: list[nn.Module] = []
+        for i, (came, out) in enumerate(pairwise(channels)):
+            kernel = self._kernel(i)
+            convolution = _CONVOLUTION[self._axes](came, out, kernel, stride=2, padding=(kernel - 1) // 2)
+            layers += [_started(convolution), *self._after(out, self._axes)]
+        layers += [nn.Flatten(), _started(nn.Linear(channels[-1] * math.prod(grids[-1]), outputs))]
+        return nn.Sequential(*layers)
+
+    def decoder(self, inputs: int, *, outputs_per_value: int = 1) -> nn.Sequential:
+        """Return a chain (b, inputs) -> (b, outputs_per_value · c, …), its last layer linear.
+
+        Parameters
+        ----------
+        inputs : int
+        outputs_per_value : int
+            2 for a mean and a log-variance of every value: the first half of the axis 1 and the second.
+        """
+        shape = (outputs_per_value * self.shape[0], *self.shape[1:])
+        if not self.convolutional:
+            chain = self._dense((inputs, *reversed(self.sizes()), math.prod(shape)))
+            return chain if len(shape) == 1 else nn.Sequential(*chain, nn.Unflatten(1, shape))
+        grids, channels = self._grids(), (shape[0], *self.sizes())
+        first = (channels[-1], *grids[-1])
+        layers: list[nn.Module] = [_started(nn.Linear(inputs, math.prod(first))), nn.Unflatten(1, first)]
+        layers += self._after(channels[-1], self._axes)
+        for i in reversed(range(len(channels) - 1)):
+            kernel = self._kernel(i)
+            padding = (kernel - 1) // 2
+            # What rounding down lost on the way in comes back, so that the sizes meet exactly.
+            lost = tuple(
+                big - ((small - 1) * 2 - 2 * padding + kernel)
+                for big, small in zip(grids[i], grids[i + 1], strict=True)
+            )
+            up = _TRANSPOSED[self._axes](
+                channels[i + 1], channels[i], kernel, stride=2, padding=padding, output_padding=lost
+            )
+            layers += [_started(up), *(self._after(channels[i], self._axes) if i > 0 else ())]
+        return nn.Sequential(*layers)
+
+    # --- pieces ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _axes(self) -> int:
+        return len(self.shape) - 1
+
+    def _kernel(self, i: int) -> int:
+        return self.kernel_sizes[i] if len(self.kernel_sizes) > 1 else self.kernel_sizes[0]
+
+    def _grids(self) -> list[tuple[int, ...]]:
+        """Return the size of the image before and after each convolution.
+
+        Raises
+        ------
+        InvalidParameter
+            If the image is too small for so many, or there is not a kernel for each.
+        """
+        if len(self.kernel_sizes) not in (1, len(self.sizes())):
+            raise InvalidParameter(
+                f"There are {len(self.sizes())} convolutions and {len(self.kernel_sizes)} kernel sizes; "
+                "give one for all, or one for each."
+            )
+        grids = [self.shape[1:]]
+        for i in range(len(self.sizes())):
+            kernel = self._kernel(i)
+            padding = (kernel - 1) // 2
+            if min(grids[-1]) + 2 * padding < kernel or min(grids[-1]) < 2:
+                raise InvalidParameter(
+                    f"Images of {'×'.join(map(str, self.shape[1:]))} are too small for {len(self.sizes())} "
+                    "convolutions that halve them; give fewer hidden_sizes, or larger images."
+                )
+            grids.append(tuple((side + 2 * padding - kernel) // 2 + 1 for side in grids[-1]))
+        return grids
+
+    def _after(self, channels: int, axes: int) -> list[nn.Module]:
+        """Return what follows a hidden layer."""
+        norm = [_NORM[axes](channels)] if self.batch_norm else []
+        return [*norm, _activation(self.activation)]
+
+    def _dense(self, sizes: tuple[int, ...]) -> nn.Sequential:
+        if self.activation == "tanh" and not self.batch_norm:
+            return mlp(sizes)
+        layers: list[nn.Module] = []
+        for i, (came, out) in enumerate(pairwise(sizes)):
+            layers += [_started(nn.Linear(came, out)), *(self._after(out, 1) if i < len(sizes) - 2 else ())]
+        return nn.Sequential(*layers)
+
+
+def hidden_activations(chain: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """Return what each layer of an encoder gives, in order, the code last: [(b, …), …].
+
+    A layer is a linear or convolutional map with the norm and activation that follow it.
+    """
+    values: list[Tensor] = []
+    seen_map = False
+    for module in chain:
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
+            if seen_map:
+                values.append(x)
+            seen_map = True
+        x = module(x)
+    return [*values, x]
+
+
+def _activation(name: str) -> nn.Module:
+    return nn.LeakyReLU(SLOPE) if name == "leaky_relu" else ACTIVATIONS[name]()
+
+
+def _flat(shape: tuple[int, ...], chain: nn.Sequential) -> nn.Sequential:
+    return chain if len(shape) == 1 else nn.Sequential(nn.Flatten(), *chain)
+
+
+def _started(layer: Map) -> Map:
+    """Initialize as the frameworks of these papers did: Glorot's uniform weights, biases of zero."""
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
