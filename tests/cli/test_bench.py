@@ -211,6 +211,9 @@ def test_a_folder_of_results_that_cannot_be_written_is_told_before_any_run(run: 
         (("run", "dagmm", "--seeds", "21"), "has 20 runs of each of these rows at most, seeds 0 to 19"),
         (("run", "dagmm", "--fast", "--seed", "1"), "has 1 run of each of these rows at most with --fast"),
         (("run", "dagmm", "--jobs", "0"), "it must be at least 1"),
+        (("list", "dagmm", "--row", "k-NN"), "--row belongs to offnormal bench run"),
+        (("page", "--fast"), "--fast belongs to offnormal bench run"),
+        (("list", "--check"), "--check belongs to offnormal bench page"),
     ],
 )
 def test_mistakes_end_in_2(run: Run, small: Path, words: tuple[str, ...], said: str) -> None:

@@ -33,7 +33,7 @@ def test_named_rows_in_their_order(run, model, data):
 def test_the_table_has_value_and_usual_range(run, model, data, lines):
     result = run("explain", model, data, "--row", 399)
     assert result.exit_code == 0
-    assert "Row 399" in result.stdout
+    assert f"Row 399, number {lines[399][0]}" in result.stdout, "the ID column names the row"
     assert "flagged" in result.stdout
     assert f"{float(lines[399][2]):.4g}" in result.stdout
     assert " to " in result.stdout

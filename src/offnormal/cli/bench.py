@@ -77,6 +77,8 @@ def bench(
     the folder that OFFNORMAL_DATA names.
     """
     _check_words(action, table)
+    of_run = {"--data": data, "--row": row, "--protocol": protocol, "--seeds": seeds, "--seed": seed, "--jobs": jobs}
+    _check_options(action, of_run | {"--fast": fast}, check)
     if action == "run":
         from offnormal.cli.bench_runs import Chosen, make_runs
 
@@ -104,6 +106,15 @@ def _check_words(action: str, table: str | None) -> None:
         raise InvalidParameter("offnormal bench run needs the name of a bench table; offnormal bench lists them.")
     if action == "page" and table is not None:
         raise InvalidParameter("offnormal bench page takes no table; it writes the page of all of them.")
+
+
+def _check_options(action: str, of_run: dict[str, Any], check: bool) -> None:
+    """Refuse options that the action would pass over in silence."""
+    given = [name for name, value in of_run.items() if value and action != "run"]
+    given += ["--check"] if check and action != "page" else []
+    if given:
+        home = "page" if given == ["--check"] else "run"
+        raise InvalidParameter(f"{', '.join(given)} belongs to offnormal bench {home}, not to bench {action}.")
 
 
 def _list(folder: Path, name: str | None, as_json: bool) -> None:

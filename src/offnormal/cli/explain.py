@@ -61,8 +61,10 @@ def explain(
             chosen = np.array(row) if row else order[:worst]
             explanation = detector.explain(table.take(chosen))
     cut = detector.threshold_.value
+    ids = scoring.carried(detector, table)
     records = [
         {name: columns[name][number] for name in ("row", "anomaly_score", "p_value", "is_anomaly")}
+        | {"ids": {name: values[int(number)].as_py() for name, values in ids.items()}}
         | {"columns": _columns(explanation, i, top)}
         for i, number in enumerate(chosen)
     ]
@@ -72,9 +74,10 @@ def explain(
     console = answers()
     for record in records:
         verdict = "flagged" if record["is_anomaly"] else "not flagged"
+        named = "".join(f", {name} {value}" for name, value in record["ids"].items())
         say(
             console,
-            f"Row {record['row']}: score {record['anomaly_score']:.4g}, cut {cut:.4g} ({verdict}), "
+            f"Row {record['row']}{named}: score {record['anomaly_score']:.4g}, cut {cut:.4g} ({verdict}), "
             f"p = {record['p_value']:.3g}",
             "bold",
         )
