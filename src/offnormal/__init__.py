@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offnormal import errors as errors
+    from offnormal.data.images import Images as Images
+    from offnormal.data.images import read_images as read_images
     from offnormal.data.tables import read_table as read_table
     from offnormal.io import load as load
     from offnormal.io import save as save
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from offnormal.methods.deep_svdd import DeepSVDD as DeepSVDD
     from offnormal.methods.dsebm import DSEBM as DSEBM
     from offnormal.methods.kernel_pca import KernelPCAReconstruction as KernelPCAReconstruction
+    from offnormal.methods.memae import MemAE as MemAE
     from offnormal.methods.pca import PCAReconstruction as PCAReconstruction
     from offnormal.methods.robust_autoencoder import RobustAutoencoder as RobustAutoencoder
     from offnormal.methods.robust_pca import RobustPCA as RobustPCA
     from offnormal.methods.two_step import TwoStep as TwoStep
+    from offnormal.methods.vae import VAE as VAE
     from offnormal.registry import make_detector as make_detector
 
 __version__ = "0.1.0"
@@ -40,14 +44,18 @@ _HOMES = {
     "DCN": "offnormal.methods.dcn",
     "DSEBM": "offnormal.methods.dsebm",
     "DeepSVDD": "offnormal.methods.deep_svdd",
+    "Images": "offnormal.data.images",
     "KernelPCAReconstruction": "offnormal.methods.kernel_pca",
     "PCAReconstruction": "offnormal.methods.pca",
     "RobustAutoencoder": "offnormal.methods.robust_autoencoder",
     "RobustPCA": "offnormal.methods.robust_pca",
     "TwoStep": "offnormal.methods.two_step",
+    "MemAE": "offnormal.methods.memae",
+    "VAE": "offnormal.methods.vae",
     "errors": "offnormal.errors",
     "load": "offnormal.io",
     "make_detector": "offnormal.registry",
+    "read_images": "offnormal.data.images",
     "read_table": "offnormal.data.tables",
     "save": "offnormal.io",
 }
@@ -56,10 +64,13 @@ __all__ = [
     "DAGMM",
     "DCN",
     "DSEBM",
+    "VAE",
     "AutoDetector",
     "Autoencoder",
     "DeepSVDD",
+    "Images",
     "KernelPCAReconstruction",
+    "MemAE",
     "PCAReconstruction",
     "RobustAutoencoder",
     "RobustPCA",
@@ -68,6 +79,7 @@ __all__ = [
     "errors",
     "load",
     "make_detector",
+    "read_images",
     "read_table",
     "save",
 ]

@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import numbers
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -28,18 +27,16 @@ from sklearn.utils.validation import check_is_fitted
 from offnormal import calibration as calibrating
 from offnormal import thresholds
 from offnormal.calibration import Calibration
-from offnormal.data.preprocess import Scaling, TablePreprocessor
 from offnormal.errors import DataError, InvalidParameter, NotSupported, UnknownName
 from offnormal.explanation import Explanation
 from offnormal.method import Encodes, ExplainsFeatures, Method
 from offnormal.parameters import check_names, param, validate
 from offnormal.random import entropy_seed, scoped
-from offnormal.rows import TableFace
-from offnormal.scorer import Scorer
-from offnormal.trainer import Progress, Settings, Training, train
+from offnormal.rows import Encoded, RowFace, stored_rows
+from offnormal.scorer import ImagePreprocessor, Scorer
+from offnormal.trainer import FitOptions, OnProgress, Settings, Training, train, usable_device
 
 Floats = NDArray[np.float64]
-OnProgress = Callable[[Progress], None]
 
 STEP_BUDGET = 2_000
 """Optimizer steps of a default training; over eight public tables 4,000 did no better. Presets take 20,000 and more."""
@@ -47,20 +44,15 @@ EARLY_STOPPING_FROM = 200
 """Fewest rows from which some are held out for early stopping."""
 EARLY_STOPPING_SHARE = 0.1
 """How many of them."""
+IMAGES_HELD_OUT_FROM = 1_000
+"""Fewest images from which a tenth is held out for calibration, not folds: 100 support the usual level of 1 %."""
+BATCH_OF_IMAGES = 128
+BATCH_VALUES = 2**22
+"""Pixel values of a batch where nobody says how many images: 64 of 256×256, for 2 GB in the usual convolutions."""
 DEFAULT_SHARE = 0.01
 """Share of the training rows above the cut where nothing was asked for and no calibration rows were kept."""
 KEPT_TRAINING_SCORES = 10_000
 """Training scores kept in the model, as evenly spaced order statistics beyond this many."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """What a fit was asked for beside the data: how to report, where to keep its state, when to stop."""
-
-    checkpoint: Path | None = None
-    resume: bool = False
-    on_progress: OnProgress | None = None
-    time_limit: float | None = None
 
 
 class FittedState:
@@ -78,7 +70,7 @@ class FittedState:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
+class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimator, ABC):
     """What every method offers.
 
     Attributes (after `fit`)
@@ -120,12 +112,17 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         kind="str", source="Bates et al. 2023",
     )  # fmt: skip
     calibration: str = param(
-        "auto", "Rows for thresholds and p-values: a tenth held out, five folds (below 5,000 rows), or none.",
+        "auto", "Rows for thresholds and p-values: a tenth held out, five folds (below 5,000 rows or 1,000 images), "
+        "or none.",
         choices=("auto", "holdout", "folds", "none"), source="split or cross-conformal",
     )  # fmt: skip
     scaling: str = param(
         "standard", "Scaling of numeric columns.", choices=("standard", "minmax", "none"),
         source="standard; the papers' presets take min-max",
+    )  # fmt: skip
+    pixel_scaling: str = param(
+        "unit", "Scaling of the pixels of images: 'unit' [0, 1], 'symmetric' [−1, 1], 'standard' by channel.",
+        choices=("unit", "symmetric", "standard"), source="[0, 1]: nothing to learn; the papers vary",
     )  # fmt: skip
     max_categories: int = param(
         100, "Most values of a text column given one feature each; beyond, the value's rarity is the feature.",
@@ -165,8 +162,9 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : array, frame or pyarrow.Table, shape (rows, columns)
-            NaN is missing data; infinity is an error.
+        X : array, frame or pyarrow.Table, shape (rows, columns); or images
+            NaN is missing data; infinity is an error. Images: `Images`, or an array (rows, h, w), (rows, h, w, c) or
+            (rows, c, h, w) of uint8, or of floats within [0, 1].
         y : ignored
             Labels stop here.
         checkpoint : path or None
@@ -186,10 +184,8 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         """
         validate(self)
         rule = self._rule()
-        if time_limit is not None and not _is_duration(time_limit):
-            raise InvalidParameter(f"time_limit must be a number of seconds, at least 0, or None; got {time_limit!r}.")
-        options = FitOptions(Path(checkpoint) if checkpoint else None, resume, on_progress, time_limit)
-        self._device()
+        options = FitOptions.checked(checkpoint, resume, on_progress, time_limit)
+        usable_device(self.device)
         encoded = self._learn(X)
         self.seed_ = entropy_seed() if self.random_state is None else int(self.random_state)
         self._fit_encoded(encoded, options, rule)
@@ -197,9 +193,11 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         self.training_scores_ = _thinned(self.training_scores_)
         return self
 
-    def _fit_encoded(self, encoded: Floats, options: FitOptions, rule: thresholds.Rule | None) -> None:
+    def _fit_encoded(self, encoded: Encoded, options: FitOptions, rule: thresholds.Rule | None) -> None:
         """Train the final model, then obtain the calibration scores."""
         kind = calibrating.resolve(self.calibration, len(encoded))
+        if self.calibration == "auto" and self._of_images and len(encoded) >= IMAGES_HELD_OUT_FROM:
+            kind = "holdout"  # folds would train a network of convolutions six times
         kept, held = np.arange(len(encoded)), np.arange(0)
         if kind == "holdout":
             kept, held = calibrating.hold_out(len(encoded), calibrating.HOLD_OUT_SHARE, self.seed_, "calibration")
@@ -240,30 +238,35 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         }
 
     def _train(
-        self, encoded: Floats, stage: str, options: FitOptions, share: int, *, early_stopping: bool = True
+        self, encoded: Encoded, stage: str, options: FitOptions, share: int, *, early_stopping: bool = True
     ) -> tuple[Scorer, Training]:
         """Fit preprocessing and method to `encoded`; a stage is the final model or one fold."""
         seed = self.seed_
-        held: Floats | None = None
+        held: Encoded | None = None
         if early_stopping and self._stops_early() and len(encoded) >= EARLY_STOPPING_FROM:
             kept, out = calibrating.hold_out(len(encoded), EARLY_STOPPING_SHARE, seed, "early stopping")
             encoded, held = encoded[kept], encoded[out]
-        preprocess = TablePreprocessor.fit(encoded, self.schema_, cast(Scaling, self.scaling))
+        preprocess = self._preprocessor(encoded)
         with scoped(seed, "build"):
-            method = self.build((preprocess.n_features,))
+            method = self.build(preprocess.shape)
         settings = self._settings(seed, stage, encoded, options, share, early_stopping=held is not None)
+        rows, prepare = stored_rows(preprocess, encoded)
+        held_out = None if held is None else stored_rows(preprocess, held)[0]
+        if prepare is not None:  # batches are made where they are used
+            preprocess.to(settings.device)
         training = train(
             method,
-            preprocess.transform(encoded),
+            rows,
             settings,
-            held_out=None if held is None else preprocess.transform(held),
+            held_out=held_out,
+            prepare=prepare,
             stage=stage,
             on_progress=options.on_progress,
         )
         return Scorer(preprocess, method).to(settings.device).eval(), training
 
     def _fold_scores(
-        self, encoded: Floats, final_scores: Floats, training: Training, options: FitOptions, share: int
+        self, encoded: Encoded, final_scores: Floats, training: Training, options: FitOptions, share: int
     ) -> Floats:
         """Score each fold by a model of the others, carried to the final model's scale."""
         planned = self.planned_epochs_
@@ -288,36 +291,26 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         return False
 
     def _settings(
-        self, seed: int, stage: str, encoded: Floats, options: FitOptions, share: int, *, early_stopping: bool
+        self, seed: int, stage: str, encoded: Encoded, options: FitOptions, share: int, *, early_stopping: bool
     ) -> Settings:
         checkpoint = None
         fingerprint = ""
         if options.checkpoint is not None:
             checkpoint = options.checkpoint / f"{stage.replace(' ', '-')}.checkpoint"
-            content = hashlib.sha256(np.ascontiguousarray(encoded).tobytes())
-            content.update(repr((sorted(self.get_params().items(), key=str), self.planned_epochs_, stage)).encode())
+            content = hashlib.sha256(np.ascontiguousarray(encoded).data)
+            parameters = sorted(self.get_params().items(), key=str)
+            content.update(repr((parameters, self.planned_epochs_, stage, encoded.shape)).encode())
             fingerprint = content.hexdigest()
         return Settings(
             batch_size=self.planned_batch_size_,
             seed=seed,
-            device=self._device(),
+            device=usable_device(self.device),
             patience=max(5, math.ceil(self.planned_epochs_ / 5)) if early_stopping else None,
             time_limit=None if options.time_limit is None else options.time_limit / share,
             checkpoint=checkpoint,
             resume=options.resume,
             fingerprint=fingerprint,
         )
-
-    def _device(self) -> str:
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            if torch.device(self.device).type not in ("cpu", "cuda"):
-                raise InvalidParameter(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {self.device!r}.")
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise InvalidParameter(f"device {self.device!r} is not available here; use 'auto' or 'cpu'.") from error
-        return self.device
 
     # --- scores ---------------------------------------------------------------------------------------------------
 
@@ -391,6 +384,11 @@ class Detector(FittedState, TableFace, OutlierMixin, TransformerMixin, BaseEstim
         """
         check_is_fitted(self)
         method, preprocess = self.scorer_.method, self.scorer_.preprocess
+        if isinstance(preprocess, ImagePreprocessor):
+            raise NotSupported(
+                f"This {type(self).__name__} was fitted to images, which have no columns to name. "
+                "`residual_maps` says which pixels made the score."
+            )
         if not isinstance(method, ExplainsFeatures):
             raise NotSupported(f"{type(self).__name__} cannot attribute its score to columns.")
         encoded, texts = self._encode_with_texts(X)
@@ -453,7 +451,11 @@ class TrainedDetector(Detector):
     """Multiples of the usual budget of steps that a default training takes."""
 
     batch_size: int | None = param(
-        None, "Rows per step. None: 1,024, fewer for small tables.", kind="int", ge=2, source="1,024: DAGMM §4.3"
+        None,
+        "Rows per step. None: 1,024, fewer for small tables; 128 images, fewer of large ones.",
+        kind="int",
+        ge=2,
+        source="1,024: DAGMM §4.3; fewer images, for memory",
     )
     learning_rate: float = param(
         1e-3, "Adam's step size.", gt=0, source="ten times the papers' 1e-4, for a tenth of the steps"
@@ -472,8 +474,13 @@ class TrainedDetector(Detector):
     def _stops_early(self) -> bool:
         return self.early_stopping
 
+    def _usual_batch_size(self, rows: int) -> int:
+        if self._of_images:
+            return min(BATCH_OF_IMAGES, 1 << int(math.log2(max(BATCH_VALUES / self.n_features_in_, 2))))
+        return 1024 if rows >= 8192 else max(128, 1 << int(math.log2(max(rows / 8, 1))))
+
     def _plan(self, rows: int) -> tuple[int, int]:
-        batch = self.batch_size or (1024 if rows >= 8192 else max(128, 2 ** int(math.log2(max(rows / 8, 1)))))
+        batch = self.batch_size or self._usual_batch_size(rows)
         batches = max(round(rows / batch), 1)
         steps = self.step_budgets * STEP_BUDGET
         return max(math.ceil(steps / batches), 1) if self.epochs is None else self.epochs, batch
@@ -481,10 +488,6 @@ class TrainedDetector(Detector):
     def _settings(self, *args: Any, **kwargs: Any) -> Settings:
         plain = super()._settings(*args, **kwargs)
         return dataclasses.replace(plain, precision=self.precision, compile=self.compile)
-
-
-def _is_duration(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) >= 0
 
 
 def _thinned(ordered: Floats) -> Floats:

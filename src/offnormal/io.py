@@ -23,7 +23,7 @@ import offnormal
 from offnormal import container, thresholds
 from offnormal.calibration import Calibration
 from offnormal.data.columns import Column, Schema
-from offnormal.data.preprocess import TablePreprocessor
+from offnormal.data.images import ImageSchema
 from offnormal.detector import Detector
 from offnormal.errors import ModelFileError, NotSupported, OffnormalError
 from offnormal.parameters import declared, validate
@@ -95,7 +95,7 @@ def info(path: str | Path) -> dict[str, Any]:
     manifest = container.read_manifest(Path(path))
     with _refusing(path):
         _check_manifest(manifest, path)
-        Schema.from_json(manifest["schema"])
+        _schema(manifest["schema"])
     return manifest
 
 
@@ -189,10 +189,11 @@ def _check_manifest(manifest: dict[str, Any], path: str | Path) -> None:
 def _restore(manifest: dict[str, Any], tensors: dict[str, Array]) -> Detector:
     _check_sizes(manifest["schema"], tensors)
     detector = _unfitted(manifest)
-    schema = Schema.from_json(manifest["schema"])
+    schema = _schema(manifest["schema"])
     detector.schema_ = schema
-    detector.n_features_in_ = len(schema.columns)
-    names = list(schema.names) if schema.named else None
+    columns = () if isinstance(schema, ImageSchema) else schema.columns
+    detector.n_features_in_ = schema.n_features if isinstance(schema, ImageSchema) else len(columns)
+    names = list(schema.names) if isinstance(schema, Schema) and schema.named else None
     if manifest["feature_names_in"] != names:
         raise ValueError("its feature names are not those of its columns")
     if names is not None:
@@ -205,15 +206,25 @@ def _restore(manifest: dict[str, Any], tensors: dict[str, Array]) -> Detector:
     detector.training_scores_ = _vector(tensors, "training_scores")
     if not len(detector.training_scores_):
         raise ValueError("it holds no training scores")
-    detector.reference_ = _reference(tensors["reference"], schema.columns)
+    detector.reference_ = _reference(tensors["reference"], columns)
     detector.training_ = dict(manifest["training"])
     detector.threshold_ = _cut(manifest["threshold"])
     detector.offset_ = -detector.threshold_.value
     return detector
 
 
+def _schema(entry: dict[str, Any]) -> Schema | ImageSchema:
+    """Read what training saw; only the entry of images has a shape in it."""
+    return ImageSchema.from_json(entry) if "image_shape" in entry else Schema.from_json(entry)
+
+
 def _check_sizes(schema: dict[str, Any], tensors: Mapping[str, Array]) -> None:
-    """Before anything is built: every column and every known category has a number of its own, whatever the method."""
+    """Before anything is built: every column and every known category has a number of its own, whatever the method.
+
+    Images have no column; their schema bounds its own size.
+    """
+    if "image_shape" in schema:
+        return
     columns = schema["columns"]
     claimed = len(columns) + sum(len(column.get("categories", ())) for column in columns)
     if claimed > sum(tensor.size for name, tensor in tensors.items() if name.startswith(SCORER)):
@@ -245,18 +256,24 @@ def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, Arr
     if odd := {name for name in tensors if not name.startswith(SCORER)} ^ OTHER_TENSORS:
         raise ValueError(f"tensor {min(odd)!r} is missing or unknown")
     state = {name.removeprefix(SCORER): torch.from_numpy(t) for name, t in tensors.items() if name.startswith(SCORER)}
-    preprocess = TablePreprocessor.from_plan(detector.schema_, detector.scaling, manifest["preprocess"])
+    preprocess = detector._unlearned_preprocessor(manifest["preprocess"])
     with torch.device("meta"):
-        method = detector.build((preprocess.n_features,))
+        method = detector.build(preprocess.shape)
     scorer = Scorer(preprocess, method)
     _check_tensors(scorer, state)
     scorer.load_state_dict(state, assign=True)
     scorer.eval()
     with torch.inference_mode():
-        score = scorer(torch.full((1, detector.n_features_in_), torch.nan, dtype=torch.float64))
+        score = scorer(_blank_row(detector))
     if not bool(score.isfinite().all()):
         raise ValueError("its tensors give a row without values no score")
     return scorer
+
+
+def _blank_row(detector: Detector) -> torch.Tensor:
+    if isinstance(detector.schema_, ImageSchema):
+        return torch.zeros((1, *detector.schema_.shape), dtype=torch.uint8)
+    return torch.full((1, detector.n_features_in_), torch.nan, dtype=torch.float64)
 
 
 def _check_tensors(scorer: Scorer, state: Mapping[str, torch.Tensor]) -> None:

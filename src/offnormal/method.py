@@ -140,6 +140,17 @@ class ExplainsFeatures(Protocol):
 
 
 @runtime_checkable
+class ScoresPixels(Protocol):
+    """A method whose score of an image is made of parts, one for each pixel."""
+
+    def score_map(self, x: Tensor) -> Tensor:
+        """Return how unusual each pixel is, (b, c, h, w) -> (b, h, w), greater = more; the definition is the method's.
+
+        Like a score, it depends on its image alone.
+        """
+
+
+@runtime_checkable
 class Exportable(Protocol):
     """A method whose score is one graph without gradients or search."""
 

@@ -11,17 +11,19 @@ if TYPE_CHECKING:
     from offnormal.detector import Detector
 
 METHODS = {
-    "autoencoder": "offnormal.methods.autoencoder:Autoencoder",
     "auto": "offnormal.methods.auto:AutoDetector",
+    "autoencoder": "offnormal.methods.autoencoder:Autoencoder",
     "dagmm": "offnormal.methods.dagmm:DAGMM",
     "dcn": "offnormal.methods.dcn:DCN",
     "deep_svdd": "offnormal.methods.deep_svdd:DeepSVDD",
     "dsebm": "offnormal.methods.dsebm:DSEBM",
     "kernel_pca": "offnormal.methods.kernel_pca:KernelPCAReconstruction",
+    "memae": "offnormal.methods.memae:MemAE",
     "pca": "offnormal.methods.pca:PCAReconstruction",
     "robust_autoencoder": "offnormal.methods.robust_autoencoder:RobustAutoencoder",
     "robust_pca": "offnormal.methods.robust_pca:RobustPCA",
     "two_step": "offnormal.methods.two_step:TwoStep",
+    "vae": "offnormal.methods.vae:VAE",
 }
 
 

@@ -1,21 +1,33 @@
-"""How an estimator takes rows: arrays by position through scikit-learn's checks, frames by name through the schema."""
+"""How an estimator takes rows: arrays by position through scikit-learn's checks, frames by name through the schema.
+
+Arrays of three or four axes and `Images` are images: they keep their pixels as they are.
+"""
 
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from offnormal.batches import Prepare
 from offnormal.data.columns import Schema
+from offnormal.data.images import ARRAY_SUFFIXES, SUFFIXES, ImageSchema, as_pixels, is_images
+from offnormal.data.preprocess import Scaling, TablePreprocessor
 from offnormal.data.tables import from_frame, is_frame
-from offnormal.errors import DataError
-from offnormal.scorer import Scorer
+from offnormal.errors import DataError, NotSupported, SchemaMismatch
+from offnormal.method import Reconstructs, ScoresPixels
+from offnormal.scorer import ImagePreprocessor, Scorer
 
 Floats = NDArray[np.float64]
+Encoded = NDArray[Any]
+"""A matrix (rows, columns) of float64, or pixels (rows, c, h, w) of uint8 or float32."""
 
 
 class TableFace:
@@ -28,15 +40,14 @@ class TableFace:
     ignored_columns: tuple[str, ...]
     categorical_columns: tuple[str, ...]
     max_categories: int
-    schema_: Schema
+    schema_: Any  # a Schema; of images an ImageSchema
     scorer_: Scorer
     reference_: Floats
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
-    def _learn(self, X: Any) -> Floats:
-        """Learn the schema of the training rows and encode them, (rows, columns)."""
-        _refuse_paths(X)
+    def _learn_table(self, X: Any) -> Floats:
+        """Learn the columns of the training rows and encode them, (rows, columns)."""
         if is_frame(X):
             table = from_frame(X)
             self.schema_ = Schema.learn(
@@ -48,25 +59,34 @@ class TableFace:
             )
             self.n_features_in_ = len(self.schema_.columns)
             self.feature_names_in_ = np.asarray(self.schema_.names, dtype=object)
-            return self.schema_.encode(table)
-        if named := [name for name in ("id_columns", "ignored_columns", "categorical_columns") if getattr(self, name)]:
-            raise DataError(f"{named[0]} names columns, and an array has no names. Pass a data frame.")
+            encoded: Floats = self.schema_.encode(table)
+            return encoded
+        self._refuse_names("an array has no names. Pass a data frame.")
         matrix = self._checked(X, reset=True)
         self.schema_ = Schema.of_array(matrix.shape[1])
         vars(self).pop("feature_names_in_", None)
         return matrix
 
-    def _encode(self, X: Any) -> Floats:
+    def _encode_table(self, X: Any) -> Floats:
         """Encode rows to score, (rows, columns)."""
-        _refuse_paths(X)
+        if is_images(X):
+            raise SchemaMismatch(
+                f"The model was fitted to a table of {len(self.schema_.columns)} columns; got images. "
+                "Pass a table, or train again on images."
+            )
         if is_frame(X):
-            encoded = self.schema_.encode(from_frame(X))
+            encoded: Floats = self.schema_.encode(from_frame(X))
         else:
             encoded = self._checked(X, reset=False)
             if self.schema_.named:
                 encoded = self.schema_.encode_array(encoded)
         self._warn_of_gaps(encoded)
         return encoded
+
+    def _refuse_names(self, why: str) -> None:
+        for name in ("id_columns", "ignored_columns", "categorical_columns"):
+            if getattr(self, name):
+                raise DataError(f"{name} names columns, and {why}")
 
     def _warn_of_gaps(self, encoded: Floats) -> None:
         """Warn where numbers are missing in a column that was complete in training: a dead sensor looks normal."""
@@ -86,7 +106,8 @@ class TableFace:
 
     def _encode_with_texts(self, X: Any) -> tuple[Floats, list[list[str]]]:
         """Encode rows and write every cell as text."""
-        encoded = self._encode(X)
+        _refuse_paths(X)
+        encoded = self._encode_table(X)
         columns = self.schema_.columns
         texts = [[column.text(value) for column, value in zip(columns, row, strict=True)] for row in encoded]
         if is_frame(X) and any(column.kind == "category" for column in columns):
@@ -108,7 +129,7 @@ class TableFace:
         )
         return matrix
 
-    def _reference(self, encoded: Floats) -> Floats:
+    def _table_reference(self, encoded: Floats) -> Floats:
         """Return what is usual in each column, (columns, 2).
 
         Numbers: the 5 % and 95 % quantiles. Categories and booleans: the commonest code and its share. Times: NaN.
@@ -140,8 +161,119 @@ class TableFace:
         return tuple(words)
 
 
+class RowFace(TableFace):
+    """The same for rows of any kind: a table, or images.
+
+    The estimator also provides `scaling`, `pixel_scaling` and `sees_images`.
+    """
+
+    scaling: str
+    pixel_scaling: str
+    sees_images: ClassVar[bool]
+
+    @property
+    def _of_images(self) -> bool:
+        return isinstance(self.schema_, ImageSchema)
+
+    def _learn(self, X: Any) -> Encoded:
+        """Learn the schema of the training rows and encode them."""
+        _refuse_paths(X)
+        if not is_images(X):
+            return self._learn_table(X)
+        self._refuse_names("images have no columns. Leave it empty.")
+        pixels = as_pixels(X)
+        if len(pixels) < 2:
+            raise DataError(f"At least 2 images are needed to learn what is normal; got n_samples={len(pixels)}.")
+        self.schema_ = ImageSchema.of(pixels)
+        self.n_features_in_ = self.schema_.n_features
+        vars(self).pop("feature_names_in_", None)
+        return pixels
+
+    def _encode(self, X: Any) -> Encoded:
+        """Encode rows to score."""
+        _refuse_paths(X)
+        pixels: Encoded = self.schema_.encode(X) if self._of_images else self._encode_table(X)
+        return pixels
+
+    def _reference(self, encoded: Encoded) -> Floats:
+        """Return what is usual in each column, (columns, 2); images have none."""
+        return np.empty((0, 2)) if self._of_images else self._table_reference(encoded)
+
+    def _preprocessor(self, encoded: Encoded) -> TablePreprocessor | ImagePreprocessor:
+        """Return the way from encoded rows to model input, learned from these."""
+        if self._of_images:
+            return ImagePreprocessor.fit(encoded, self.schema_, self.pixel_scaling, flat=not self.sees_images)
+        return TablePreprocessor.fit(encoded, self.schema_, cast(Scaling, self.scaling))
+
+    def _unlearned_preprocessor(self, plan: object) -> TablePreprocessor | ImagePreprocessor:
+        """Return it with the right shapes, to be filled from a model file."""
+        if not self._of_images:
+            return TablePreprocessor.from_plan(self.schema_, self.scaling, plan)
+        if plan != {}:
+            raise ValueError("its preprocessing plan is not one of images")
+        return ImagePreprocessor(self.schema_, self.pixel_scaling, flat=not self.sees_images)
+
+    # --- images given back ----------------------------------------------------------------------------------------
+
+    def residual_maps(self, X: Any) -> NDArray[np.float32]:
+        """Return how unusual each pixel of each image is, (rows, h, w), at least 0 where it is a squared residual.
+
+        The method's own map if it has one; otherwise the squared difference between the image and its reconstruction,
+        summed over the channels, in squared units of the scaled pixels.
+        """
+        preprocess, method = self._image_model("residual_maps"), self.scorer_.method
+        if self.sees_images and isinstance(method, ScoresPixels):
+            mapped = method.score_map
+        elif isinstance(method, Reconstructs):
+            mapped = partial(_squared_residuals, method)
+        else:
+            raise NotSupported(f"{type(self).__name__} rebuilds no image and does not say which pixels made its score.")
+
+        def maps(block: torch.Tensor) -> torch.Tensor:
+            x = preprocess(block)
+            found = mapped(x)
+            return found if found.ndim == 3 else found.reshape(len(x), *preprocess.image_shape).sum(1)
+
+        return self.scorer_.in_blocks(maps, self._encode(X), torch.float32)
+
+    def reconstruct(self, X: Any) -> NDArray[np.float32]:
+        """Return the images as the method rebuilds them, within [0, 1], in the layout of `X`."""
+        preprocess, method = self._image_model("reconstruct"), self.scorer_.method
+        if not isinstance(method, Reconstructs):
+            raise NotSupported(f"{type(self).__name__} rebuilds no image.")
+        encoded = self._encode(X)
+        images = self.scorer_.in_blocks(
+            lambda block: preprocess.restore(method.reconstruct(preprocess(block))), encoded, torch.float32
+        )
+        rebuilt: NDArray[np.float32] = self.schema_.like(X, images)
+        return rebuilt
+
+    def _image_model(self, name: str) -> ImagePreprocessor:
+        check_is_fitted(self)
+        preprocess = self.scorer_.preprocess
+        if not isinstance(preprocess, ImagePreprocessor):
+            raise NotSupported(f"`{name}` is for images, and this {type(self).__name__} was fitted to a table.")
+        return preprocess
+
+
+def stored_rows(
+    preprocess: TablePreprocessor | ImagePreprocessor, encoded: Encoded
+) -> tuple[torch.Tensor, Prepare | None]:
+    """Return encoded rows as training keeps them, and what makes model input of a batch: for tables it is made now."""
+    if isinstance(preprocess, ImagePreprocessor):
+        return torch.from_numpy(np.require(encoded, requirements=["C", "W"])), preprocess
+    return preprocess.transform(encoded), None
+
+
+def _squared_residuals(method: Reconstructs, x: torch.Tensor) -> torch.Tensor:
+    return (x - method.reconstruct(x).to(x.dtype)).square()
+
+
 def _refuse_paths(X: Any) -> None:
     if isinstance(X, (str, PathLike)):
+        place = Path(X)
+        images = place.is_dir() or place.suffix.lower() in (*SUFFIXES, *ARRAY_SUFFIXES)
+        reader, result = ("read_images", "its images") if images else ("read_table", "a table")
         raise DataError(
-            f"Expected rows, got the path {str(X)!r}. Read it first: offnormal.read_table({str(X)!r}) returns a table."
+            f"Expected rows, got the path {str(X)!r}. Read it first: offnormal.{reader}({str(X)!r}) returns {result}."
         )

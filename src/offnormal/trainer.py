@@ -8,6 +8,7 @@ epoch), so a run that is killed and resumed at an epoch equals the run that was 
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -21,8 +22,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from offnormal import checkpoints
-from offnormal.batches import Batch, Batches
-from offnormal.errors import TrainingDiverged
+from offnormal.batches import Batch, Batches, Prepare
+from offnormal.errors import InvalidParameter, TrainingDiverged
 from offnormal.method import Losses, Method, Phase, Update
 from offnormal.random import derive_seed, scoped
 
@@ -31,6 +32,7 @@ STEPS_BETWEEN_EVALUATIONS = 20
 SECONDS_BETWEEN_CHECKPOINTS = 2.0
 SECONDS_BETWEEN_REPORTS = 0.1
 
+OnProgress = Callable[["Progress"], None]
 
 _Seen = dict[tuple[str, str], list[Tensor]]
 """(update, term) -> its value at each step of an epoch, still on the device."""
@@ -75,6 +77,26 @@ class Settings:
     checkpoint: Path | None = None
     resume: bool = False
     fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a fit was asked for beside the data: how to report, where to keep its state, when to stop."""
+
+    checkpoint: Path | None = None
+    resume: bool = False
+    on_progress: OnProgress | None = None
+    time_limit: float | None = None
+
+    @classmethod
+    def checked(
+        cls, checkpoint: str | Path | None, resume: bool, on_progress: OnProgress | None, time_limit: Any
+    ) -> FitOptions:
+        """Return the options, or raise `InvalidParameter` if the time limit is not seconds."""
+        seconds = isinstance(time_limit, numbers.Real) and not isinstance(time_limit, bool) and float(time_limit) >= 0
+        if time_limit is not None and not seconds:
+            raise InvalidParameter(f"time_limit must be a number of seconds, at least 0, or None; got {time_limit!r}.")
+        return cls(Path(checkpoint) if checkpoint else None, resume, on_progress, time_limit)
 
 
 @dataclass(frozen=True)
@@ -129,24 +151,46 @@ class Training:
     seconds: float = 0.0
 
 
+def usable_device(name: str) -> str:
+    """Return the device that `name` stands for; "auto" is the fastest there is.
+
+    Raises
+    ------
+    InvalidParameter
+        If it is no device, or not one of this machine.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if torch.device(name).type not in ("cpu", "cuda"):
+            raise InvalidParameter(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:1'; got {name!r}.")
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidParameter(f"device {name!r} is not available here; use 'auto' or 'cpu'.") from error
+    return name
+
+
 def train(
     method: Method,
     rows: Tensor,
     settings: Settings,
     *,
     held_out: Tensor | None = None,
+    prepare: Prepare | None = None,
     stage: str = "final",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Training:
     """Train `method` on `rows`, then let it summarize them. Leaves it in evaluation mode on `settings.device`.
 
     Parameters
     ----------
     method : Method
-    rows : Tensor, shape (n, *shape)
+    rows : Tensor, shape (n, …)
     settings : Settings
-    held_out : Tensor, shape (m, *shape), or None
+    held_out : Tensor, shape (m, …), or None
         Unlabeled rows for early stopping; no gradient ever sees them.
+    prepare : callable or None
+        Some rows, on the device -> model input (b, *shape); None: they are it.
     stage : str
         Named in the progress.
     on_progress : callable or None
@@ -158,8 +202,9 @@ def train(
     """
     device = torch.device(settings.device)
     method.to(device)
-    rows = rows.to(device)
-    run = _Run(method, rows, settings, None if held_out is None else held_out.to(device), stage, on_progress)
+    ordered = Batches(rows.to(device), settings.batch_size, prepare=prepare)
+    watched = None if held_out is None else Batches(held_out.to(device), settings.batch_size, prepare=prepare)
+    run = _Run(method, ordered, settings, watched, stage, on_progress)
     phases = tuple(method.phases())
     if phases:
         run.restore(phases)
@@ -169,7 +214,7 @@ def train(
         run.finish(len(phases))
     method.eval()
     with torch.no_grad(), scoped(settings.seed, "summarize", device=device):
-        method.summarize(Batches(rows, settings.batch_size))
+        method.summarize(ordered)
     return run.training
 
 
@@ -189,15 +234,15 @@ class _Run:
     def __init__(
         self,
         method: Method,
-        rows: Tensor,
+        ordered: Batches,
         settings: Settings,
-        held_out: Tensor | None,
+        held_out: Batches | None,
         stage: str,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: OnProgress | None,
     ) -> None:
         self.method, self.settings, self.stage, self.on_progress = method, settings, stage, on_progress
-        self.batches = Batches(rows, settings.batch_size, seed=derive_seed(settings.seed, "batches"))
-        self.held_out = None if held_out is None else Batches(held_out, settings.batch_size)
+        self.batches = ordered.reordered(derive_seed(settings.seed, "batches"))
+        self.held_out = held_out
         self.training = Training()
         self.position = _Position()
         self.best_state: dict[str, Tensor] = {}
@@ -281,9 +326,7 @@ class _Run:
         }
 
     def _fresh(self, update: Update, epoch: int) -> Iterator[Batch]:
-        own = Batches(
-            self.batches.rows, self.settings.batch_size, seed=derive_seed(self.settings.seed, "batches", update.name)
-        )
+        own = self.batches.reordered(derive_seed(self.settings.seed, "batches", update.name))
         own.epoch = epoch
         return iter(own)
 

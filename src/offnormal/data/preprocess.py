@@ -48,6 +48,8 @@ class TablePreprocessor(nn.Module):
     Attributes
     ----------
     n_features : int
+    shape : tuple of int
+        Of a row of the model input.
     feature_names : tuple of str
     source_column : Tensor of int64, shape (n,)
         Feature -> index into `schema.columns`.
@@ -83,6 +85,7 @@ class TablePreprocessor(nn.Module):
         times = [j for j in group["time"] for _ in _TIME_FEATURES]
         sources = [*group["value"], *group["frequency"], *flagged, *(j for j, _ in one_hot), *times]
         self.n_features = len(sources)
+        self.shape: tuple[int, ...] = (self.n_features,)
         self.feature_names = _feature_names(columns, group, flagged, one_hot)
 
         for name, size in (("fill", len(columns)), ("center", len(columns)), ("rarity", sum(sizes))):

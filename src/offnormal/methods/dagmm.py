@@ -112,8 +112,12 @@ class DAGMMNetwork(Method):
 
     def _compress(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the squared errors (b,) and z (b, d) = [z_c, relative distance, cosine similarity] (§3.2)."""
+        return self._features(x, *self._coded(x))
+
+    def _coded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z_c = h(x) and x′ = g(z_c)."""
         code = self.encoder(x)
-        return self._features(x, code, self.decoder(code))
+        return code, self.decoder(code)
 
     def _features(self, x: Tensor, code: Tensor, rebuilt: Tensor) -> tuple[Tensor, Tensor]:
         squared_error, relative, cosine = reconstruction_features(x, rebuilt.to(x.dtype))
@@ -123,8 +127,7 @@ class DAGMMNetwork(Method):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return x′ = g(h(x)), shape (b, n)."""
-        rebuilt: Tensor = self.decoder(self.encoder(x))
-        return rebuilt
+        return self._coded(x)[1]
 
     def encode(self, x: Tensor) -> Tensor:
         """Return z = [z_c, z_r], shape (b, d)."""
@@ -211,8 +214,7 @@ class DAGMMNetwork(Method):
         """
 
         def measures(rows: Tensor) -> Tensor:
-            code = self.encoder(rows)
-            rebuilt = self.decoder(code)
+            code, rebuilt = self._coded(rows)
             deviance = self.residuals.deviance(rows - rebuilt)
             return torch.stack([deviance, energy(self._features(rows, code, rebuilt)[1], whitening)], dim=1)
 
@@ -323,23 +325,30 @@ class DAGMM(TrainedDetector):
                 "DAGMM: training='frozen' leaves the autoencoder as it is; give pretraining_epochs of at least 1."
             )
         hidden = tuple(self.hidden_sizes) if self.hidden_sizes is not None else funnel(n)
-        weight = self.covariance_weight
         return DAGMMNetwork(
             mlp((n, *hidden, self.latent_dim)),
             mlp((self.latent_dim, *reversed(hidden), n)),
-            mlp(
-                (z_dim(self.latent_dim, self.aspects), *self.estimation_sizes, self.n_components), dropout=self.dropout
-            ),
-            n_features=n,
-            code_dim=self.latent_dim,
-            n_components=self.n_components,
-            reconstruction_weight=self.reconstruction_weight,
-            energy_weight=self.energy_weight,
-            covariance_weight=weight if weight is not None else (1e-4 if self.scaling == "standard" else 0.005),
-            aspects=self.aspects,
-            training=self.training,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            pretraining_epochs=self.pretraining_epochs,
-            epochs=self.planned_epochs_,
+            self._estimation(),
+            **self._network_settings(n),
         )
+
+    def _estimation(self) -> nn.Module:
+        sizes = (z_dim(self.latent_dim, self.aspects), *self.estimation_sizes, self.n_components)
+        return mlp(sizes, dropout=self.dropout)
+
+    def _network_settings(self, n: int) -> dict[str, Any]:
+        weight = self.covariance_weight
+        return {
+            "n_features": n,
+            "code_dim": self.latent_dim,
+            "n_components": self.n_components,
+            "reconstruction_weight": self.reconstruction_weight,
+            "energy_weight": self.energy_weight,
+            "covariance_weight": weight if weight is not None else (1e-4 if self.scaling == "standard" else 0.005),
+            "aspects": self.aspects,
+            "training": self.training,
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule,
+            "pretraining_epochs": self.pretraining_epochs,
+            "epochs": self.planned_epochs_,
+        }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from offnormal.networks.backbones import hidden_activations
+
 
 class Autoencoding:
     """The code of a row and the row rebuilt from it; a part of a method's module.
@@ -27,6 +29,10 @@ class Autoencoding:
         """Return the code, shape (b, d)."""
         code: Tensor = self.encoder(x)
         return code
+
+    def encoder_layers(self, x: Tensor) -> list[Tensor]:
+        """Return what each layer of the encoder gives, the code last: [(b, …), …, (b, d)]."""
+        return hidden_activations(self.encoder, x)
 
     def code_names(self) -> tuple[str, ...]:
         """Name the axes of the code."""

@@ -1,7 +1,8 @@
 """The network follows the shape of a row: vectors get fully connected layers, images and clips convolutions.
 
 A backbone is an encoder (b, *shape) -> (b, d) and a decoder (b, d) -> (b, *shape), both flat chains of layers, so that
-a method written for one works on all. Letters: b rows, n features, d code, c t h w channels, frames, height, width.
+a method written for one works on all. Convolutional chains may also end at, and begin from, the flattened feature map
+of the last convolution. Letters: b rows, n features, d code, c t h w channels, frames, height, width.
 """
 
 from __future__ import annotations
@@ -82,6 +83,21 @@ class Plan:
         """Return how many numbers a row has."""
         return math.prod(self.shape)
 
+    @property
+    def feature_map(self) -> tuple[int, ...]:
+        """Return the shape of what the last convolution gives, (channels, *grid).
+
+        Raises
+        ------
+        InvalidParameter
+            If the network has no convolutions, or the image is too small for them.
+        """
+        if not self.convolutional:
+            raise InvalidParameter(
+                "A fully connected network has no feature map: its code is linear, of a given width."
+            )
+        return ((self.shape[0], *self.sizes())[-1], *self._grids()[-1])
+
     def sizes(self) -> tuple[int, ...]:
         """Return the hidden widths, or the channels of the convolutions."""
         if self.hidden_sizes is not None:
@@ -95,36 +111,44 @@ class Plan:
         """Return a fresh encoder and decoder."""
         return Backbone(self.encoder(latent_dim), self.decoder(latent_dim))
 
-    def encoder(self, outputs: int) -> nn.Sequential:
-        """Return a chain (b, *shape) -> (b, outputs), its last layer linear."""
-        if not self.convolutional:
+    def encoder(self, outputs: int | None) -> nn.Sequential:
+        """Return a chain (b, *shape) -> (b, outputs), its last layer linear.
+
+        Parameters
+        ----------
+        outputs : int or None
+            None: the chain of convolutions ends with its `feature_map`, flattened, after the last activation.
+        """
+        if outputs is not None and not self.convolutional:
             return _flat(self.shape, self._dense((self.n_features, *self.sizes(), outputs)))
-        grids, channels = self._grids(), (self.shape[0], *self.sizes())
+        flat, channels = math.prod(self.feature_map), (self.shape[0], *self.sizes())
         layers: list[nn.Module] = []
         for i, (came, out) in enumerate(pairwise(channels)):
             kernel = self._kernel(i)
             convolution = _CONVOLUTION[self._axes](came, out, kernel, stride=2, padding=(kernel - 1) // 2)
             layers += [_started(convolution), *self._after(out, self._axes)]
-        layers += [nn.Flatten(), _started(nn.Linear(channels[-1] * math.prod(grids[-1]), outputs))]
+        layers += [nn.Flatten(), *(() if outputs is None else (_started(nn.Linear(flat, outputs)),))]
         return nn.Sequential(*layers)
 
-    def decoder(self, inputs: int, *, outputs_per_value: int = 1) -> nn.Sequential:
+    def decoder(self, inputs: int | None, *, outputs_per_value: int = 1) -> nn.Sequential:
         """Return a chain (b, inputs) -> (b, outputs_per_value · c, …), its last layer linear.
 
         Parameters
         ----------
-        inputs : int
+        inputs : int or None
+            None: the chain begins with the flattened `feature_map` and has no linear layer.
         outputs_per_value : int
             2 for a mean and a log-variance of every value: the first half of the axis 1 and the second.
         """
         shape = (outputs_per_value * self.shape[0], *self.shape[1:])
-        if not self.convolutional:
+        if inputs is not None and not self.convolutional:
             chain = self._dense((inputs, *reversed(self.sizes()), math.prod(shape)))
             return chain if len(shape) == 1 else nn.Sequential(*chain, nn.Unflatten(1, shape))
-        grids, channels = self._grids(), (shape[0], *self.sizes())
-        first = (channels[-1], *grids[-1])
-        layers: list[nn.Module] = [_started(nn.Linear(inputs, math.prod(first))), nn.Unflatten(1, first)]
-        layers += self._after(channels[-1], self._axes)
+        channels = (shape[0], *self.sizes())
+        first, grids = (channels[-1], *self.feature_map[1:]), self._grids()
+        layers: list[nn.Module] = [nn.Unflatten(1, first)]
+        if inputs is not None:
+            layers = [_started(nn.Linear(inputs, math.prod(first))), *layers, *self._after(channels[-1], self._axes)]
         for i in reversed(range(len(channels) - 1)):
             kernel = self._kernel(i)
             padding = (kernel - 1) // 2
