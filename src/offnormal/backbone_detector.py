@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from offnormal.detector import TrainedDetector
+from offnormal.errors import InvalidParameter
 from offnormal.networks.backbones import ACTIVATIONS, Plan
 from offnormal.parameters import param
 
@@ -53,3 +54,38 @@ class BackboneDetector(TrainedDetector):
             convolutional if self.batch_norm is None else bool(self.batch_norm),
             self.kernel_sizes,
         )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class UnmirroredDetector(BackboneDetector):
+    """A detector whose decoder may be another network than the mirror of its encoder."""
+
+    decoder_hidden_sizes: tuple[int, ...] | None = param(
+        None, "hidden_sizes of the network that the decoder mirrors. None: the encoder.", kind="ints", ge=1,
+        source="MemAE's decoders of images are no mirrors; in the presets",
+    )  # fmt: skip
+    decoder_kernel_sizes: tuple[int, ...] | None = param(
+        None, "kernel_sizes of the network that the decoder mirrors. None: the encoder.", kind="ints", ge=1,
+        source="MemAE's: 3 throughout; in the presets",
+    )  # fmt: skip
+
+    def plans(self, shape: tuple[int, ...], *, linear_code: bool) -> tuple[Plan, Plan]:
+        """Return the plan of the encoder and that of the decoder.
+
+        Raises
+        ------
+        InvalidParameter
+            If the code is a feature map, and the two do not meet in the same one.
+        """
+        there = self.plan(shape)
+        back = replace(
+            there,
+            hidden_sizes=there.hidden_sizes if self.decoder_hidden_sizes is None else self.decoder_hidden_sizes,
+            kernel_sizes=there.kernel_sizes if self.decoder_kernel_sizes is None else self.decoder_kernel_sizes,
+        )
+        if there.convolutional and not linear_code and there.feature_map != back.feature_map:
+            raise InvalidParameter(
+                f"The encoder ends with a feature map of {there.feature_map} and the decoder begins with one of "
+                f"{back.feature_map}; decoder_hidden_sizes and decoder_kernel_sizes must lead to the same."
+            )
+        return there, back

@@ -30,14 +30,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from offnormal.backbone_detector import BackboneDetector
+from offnormal.backbone_detector import UnmirroredDetector
 from offnormal.batches import Batch, Batches
 from offnormal.errors import InvalidParameter, NotSupported
 from offnormal.method import Method, Phase, Update
@@ -149,7 +149,7 @@ _MEMAE_IMAGES: Mapping[str, Any] = {
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Autoencoder(BackboneDetector):
+class Autoencoder(UnmirroredDetector):
     """Reconstruction error of an autoencoder.
 
     The score is at least 0; greater = more anomalous. It is in squared units of the scaled columns or pixels, and grows
@@ -199,14 +199,6 @@ class Autoencoder(BackboneDetector):
         True, "Convolutional networks: a code of latent_dim axes, not the feature map of the last convolution.",
         source="a feature map is hardly a bottleneck; MemAE's image networks: in the presets",
     )  # fmt: skip
-    decoder_hidden_sizes: tuple[int, ...] | None = param(
-        None, "hidden_sizes of the network that the decoder mirrors. None: the encoder.", kind="ints", ge=1,
-        source="MemAE's decoders of images are no mirrors; in the presets",
-    )  # fmt: skip
-    decoder_kernel_sizes: tuple[int, ...] | None = param(
-        None, "kernel_sizes of the network that the decoder mirrors. None: the encoder.", kind="ints", ge=1,
-        source="MemAE's: 3 throughout; in the presets",
-    )  # fmt: skip
 
     def build(self, shape: tuple[int, ...]) -> Method:
         """Return the network for rows of `shape`.
@@ -238,17 +230,7 @@ class Autoencoder(BackboneDetector):
 
     def _chains(self, shape: tuple[int, ...]) -> tuple[nn.Sequential, nn.Sequential, int]:
         """Return encoder, decoder and the width of the code between them."""
-        there = self.plan(shape)
-        back = replace(
-            there,
-            hidden_sizes=there.hidden_sizes if self.decoder_hidden_sizes is None else self.decoder_hidden_sizes,
-            kernel_sizes=there.kernel_sizes if self.decoder_kernel_sizes is None else self.decoder_kernel_sizes,
-        )
+        there, back = self.plans(shape, linear_code=self.linear_code)
         if self.linear_code or not there.convolutional:
             return there.encoder(self.latent_dim), back.decoder(self.latent_dim), self.latent_dim
-        if there.feature_map != back.feature_map:
-            raise InvalidParameter(
-                f"The encoder ends with a feature map of {there.feature_map} and the decoder begins with one of "
-                f"{back.feature_map}; decoder_hidden_sizes and decoder_kernel_sizes must lead to the same."
-            )
         return there.encoder(None), back.decoder(None), math.prod(there.feature_map)

@@ -30,14 +30,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from offnormal.backbone_detector import BackboneDetector
+from offnormal.backbone_detector import UnmirroredDetector
 from offnormal.batches import Batch, Batches
 from offnormal.errors import InvalidParameter, NotSupported
 from offnormal.method import Method, Phase, Update
@@ -136,7 +136,7 @@ _IMAGES = {
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class MemAE(BackboneDetector):
+class MemAE(UnmirroredDetector):
     """Squared error of rows rebuilt from a memory of normal prototypes.
 
     The score is in squared units of the scaled columns, at least 0; greater = more anomalous. It grows without bound
@@ -184,14 +184,6 @@ class MemAE(BackboneDetector):
         None, "Read the memory at every position of the feature map, not with the whole of it. None: clips only.",
         kind="bool", source="the paper's: whole image codes, positions of clips",
     )  # fmt: skip
-    decoder_hidden_sizes: tuple[int, ...] | None = param(
-        None, "hidden_sizes of the network that the decoder mirrors. None: the encoder.", kind="ints", ge=1,
-        source="the paper's decoders of images are no mirrors; in the presets",
-    )  # fmt: skip
-    decoder_kernel_sizes: tuple[int, ...] | None = param(
-        None, "kernel_sizes of the network that the decoder mirrors. None: the encoder.", kind="ints", ge=1,
-        source="the paper's: 3 throughout; in the presets",
-    )  # fmt: skip
 
     def build(self, shape: tuple[int, ...]) -> Method:
         """Return the network for rows of `shape`.
@@ -201,35 +193,25 @@ class MemAE(BackboneDetector):
         InvalidParameter
             If positions are asked for where there is no feature map, or the decoder does not fit the encoder.
         """
-        there = self.plan(shape)
-        back = replace(
-            there,
-            hidden_sizes=there.hidden_sizes if self.decoder_hidden_sizes is None else self.decoder_hidden_sizes,
-            kernel_sizes=there.kernel_sizes if self.decoder_kernel_sizes is None else self.decoder_kernel_sizes,
-        )
+        there, back = self.plans(shape, linear_code=bool(self.linear_code))
         linear = not there.convolutional or bool(self.linear_code)
         return MemAENetwork(
             there.encoder(self.latent_dim if linear else None),
             back.decoder(self.latent_dim if linear else None),
-            self._memory(there, back, linear=linear),
+            self._memory(there, linear=linear),
             shape=shape,
             entropy_weight=float(self.entropy_weight),
             learning_rate=self.learning_rate,
             epochs=self.planned_epochs_,
         )
 
-    def _memory(self, there: Plan, back: Plan, *, linear: bool) -> Memory:
-        """Return a fresh memory for the codes between an encoder and a decoder."""
+    def _memory(self, there: Plan, *, linear: bool) -> Memory:
+        """Return a fresh memory for the codes of an encoder."""
         clips = len(there.shape) == 4
         by_position = clips and not linear if self.memory_per_position is None else bool(self.memory_per_position)
         if by_position and linear:
             raise InvalidParameter("Only feature maps have positions; memory_per_position needs convolutions without "
                                    "a linear code.")  # fmt: skip
-        if not linear and there.feature_map != back.feature_map:
-            raise InvalidParameter(
-                f"The encoder ends with a feature map of {there.feature_map} and the decoder begins with one of "
-                f"{back.feature_map}; decoder_hidden_sizes and decoder_kernel_sizes must lead to the same."
-            )
         width = self.latent_dim if linear else math.prod(there.feature_map)
         positions = math.prod(there.feature_map[1:]) if by_position else 1
         usual = 2000 if by_position else 100 if len(there.shape) > 1 else 50
