@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from offnormal.methods.kernel_pca import KernelPCAReconstruction as KernelPCAReconstruction
     from offnormal.methods.memae import MemAE as MemAE
     from offnormal.methods.pca import PCAReconstruction as PCAReconstruction
+    from offnormal.methods.rapp import RaPP as RaPP
     from offnormal.methods.robust_autoencoder import RobustAutoencoder as RobustAutoencoder
     from offnormal.methods.robust_pca import RobustPCA as RobustPCA
     from offnormal.methods.two_step import TwoStep as TwoStep
@@ -52,6 +53,7 @@ _HOMES = {
     "TwoStep": "offnormal.methods.two_step",
     "MemAE": "offnormal.methods.memae",
     "VAE": "offnormal.methods.vae",
+    "RaPP": "offnormal.methods.rapp",
     "errors": "offnormal.errors",
     "load": "offnormal.io",
     "make_detector": "offnormal.registry",
@@ -72,6 +74,7 @@ __all__ = [
     "KernelPCAReconstruction",
     "MemAE",
     "PCAReconstruction",
+    "RaPP",
     "RobustAutoencoder",
     "RobustPCA",
     "TwoStep",

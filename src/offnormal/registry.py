@@ -20,6 +20,7 @@ METHODS = {
     "kernel_pca": "offnormal.methods.kernel_pca:KernelPCAReconstruction",
     "memae": "offnormal.methods.memae:MemAE",
     "pca": "offnormal.methods.pca:PCAReconstruction",
+    "rapp": "offnormal.methods.rapp:RaPP",
     "robust_autoencoder": "offnormal.methods.robust_autoencoder:RobustAutoencoder",
     "robust_pca": "offnormal.methods.robust_pca:RobustPCA",
     "two_step": "offnormal.methods.two_step:TwoStep",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from offnormal.batches import Batches
 
 SMALLEST_SPREAD = 1e-6
-"""No direction's standard deviation counts as less: where rows are all alike, float32 differs by about a tenth of it."""
+"""No standard deviation counts as less: where all rows are alike, float32 makes differences of a tenth of it."""
 
 
 class Layered(Protocol):
@@ -68,7 +68,7 @@ class Spread(nn.Module):
     width : int
         D.
     floor : float
-        In (0, 1]; 0 leaves `SMALLEST_SPREAD` alone.
+        In (0, 1]; beside it stands `SMALLEST_SPREAD`.
     """
 
     mean: Tensor
