@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from offnormal.data.tables import read_table as read_table
     from offnormal.io import load as load
     from offnormal.io import save as save
+    from offnormal.methods.aae import AAE as AAE
     from offnormal.methods.auto import AutoDetector as AutoDetector
     from offnormal.methods.autoencoder import Autoencoder as Autoencoder
+    from offnormal.methods.composed_dagmm import ComposedDAGMM as ComposedDAGMM
     from offnormal.methods.dagmm import DAGMM as DAGMM
     from offnormal.methods.dcn import DCN as DCN
     from offnormal.methods.deep_svdd import DeepSVDD as DeepSVDD
     from offnormal.methods.dsebm import DSEBM as DSEBM
+    from offnormal.methods.gpnd import GPND as GPND
     from offnormal.methods.kernel_pca import KernelPCAReconstruction as KernelPCAReconstruction
     from offnormal.methods.memae import MemAE as MemAE
     from offnormal.methods.pca import PCAReconstruction as PCAReconstruction
@@ -54,6 +57,9 @@ _HOMES = {
     "MemAE": "offnormal.methods.memae",
     "VAE": "offnormal.methods.vae",
     "RaPP": "offnormal.methods.rapp",
+    "AAE": "offnormal.methods.aae",
+    "GPND": "offnormal.methods.gpnd",
+    "ComposedDAGMM": "offnormal.methods.composed_dagmm",
     "errors": "offnormal.errors",
     "load": "offnormal.io",
     "make_detector": "offnormal.registry",
@@ -63,12 +69,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "AAE",
     "DAGMM",
     "DCN",
     "DSEBM",
+    "GPND",
     "VAE",
     "AutoDetector",
     "Autoencoder",
+    "ComposedDAGMM",
     "DeepSVDD",
     "Images",
     "KernelPCAReconstruction",

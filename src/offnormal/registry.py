@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from offnormal.detector import Detector
 
 METHODS = {
+    "aae": "offnormal.methods.aae:AAE",
     "auto": "offnormal.methods.auto:AutoDetector",
     "autoencoder": "offnormal.methods.autoencoder:Autoencoder",
+    "composed_dagmm": "offnormal.methods.composed_dagmm:ComposedDAGMM",
     "dagmm": "offnormal.methods.dagmm:DAGMM",
     "dcn": "offnormal.methods.dcn:DCN",
     "deep_svdd": "offnormal.methods.deep_svdd:DeepSVDD",
     "dsebm": "offnormal.methods.dsebm:DSEBM",
+    "gpnd": "offnormal.methods.gpnd:GPND",
     "kernel_pca": "offnormal.methods.kernel_pca:KernelPCAReconstruction",
     "memae": "offnormal.methods.memae:MemAE",
     "pca": "offnormal.methods.pca:PCAReconstruction",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from offnormal.bench import datasets
-from offnormal.bench.datasets import DATA_SETS, VARIABLE, DataSet, data_set, load, take
+from offnormal.bench.datasets import DATA_SETS, VARIABLE, DataSet, classes, data_set, load, take
 from offnormal.errors import DataError, UnknownName
 
 ROWS = {  # from the table of the data folder: rows, columns, anomalies
@@ -18,13 +18,35 @@ ROWS = {  # from the table of the data folder: rows, columns, anomalies
     "pendigits": (6870, 16, 156), "satellite": (6435, 36, 2036), "satimage-2": (5803, 36, 71),
     "shuttle": (49097, 9, 3511), "vowels": (1456, 12, 50), "wbc": (223, 9, 10), "wbc_odds378": (378, 30, 21),
 }  # fmt: skip
+CLASSES = {  # training and test images of each class together
+    "mnist": (6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958),
+    "fashion_mnist": (7000,) * 10,
+    "cifar10": (1303, 1289, 1300, 1303, 1290, 1286, 1312, 1302, 1306, 1309),
+}
 
 
-@pytest.mark.parametrize("name", DATA_SETS)
+@pytest.mark.parametrize("name", [name for name, data in DATA_SETS.items() if not data.group])
 def test_every_data_set_has_the_rows_it_should(name: str, shared_data: Path) -> None:
     rows, y = load(data_set(name))
     assert (*rows.shape, int(y.sum())) == ROWS[name]
     assert set(np.unique(y)) == {0, 1}
+
+
+@pytest.mark.parametrize("group", CLASSES)
+def test_every_class_of_a_set_of_images_is_a_data_set_of_all_its_images(group: str, shared_data: Path) -> None:
+    every = [load(data_set(name)) for name in classes(group)]
+    assert [int(y.sum()) for _, y in every] == list(CLASSES[group])
+    assert all(images is every[0][0] for images, _ in every)  # read once
+    images = every[0][0]
+    assert images.dtype == np.uint8
+    assert images.shape[1:] == ((32, 32, 3) if group == "cifar10" else (28, 28))
+    assert np.array_equal(np.sum([y for _, y in every], axis=0), np.ones(len(images)))
+
+
+def test_a_fast_run_takes_few_images() -> None:
+    y = (np.arange(70_000) % 10 == 0).astype(np.int64)
+    pool = data_set("mnist_0").pool(y, 0, fast=True)
+    assert (len(pool), y[pool].sum()) == (datasets.FAST_IMAGES, datasets.FAST_IMAGES // 10)
 
 
 def test_the_raw_kddcup_file_keeps_its_texts_and_loses_its_label(shared_data: Path) -> None:

@@ -17,7 +17,8 @@ from offnormal.bench.jobs import Cell, cells
 from offnormal.bench.lookup import Lookup, best_of
 from offnormal.bench.overview import standings
 from offnormal.bench.page import is_ours
-from offnormal.bench.tables import ADBENCH_TABLE, DAGMM_TABLE, RIVALS_TABLE, Table
+from offnormal.bench.table import Table
+from offnormal.bench.tables import ADBENCH_TABLE, DAGMM_TABLE, RIVALS_TABLE
 from offnormal.bench.verdicts import Check, Number, Outcome, Relation, together
 from offnormal.errors import UnknownName
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from offnormal.bench.contenders import Contender
-from offnormal.bench.datasets import data_set
+from offnormal.bench.contenders import SCORING, Contender
+from offnormal.bench.datasets import classes, data_set
 from offnormal.bench.jobs import Cell, Job, cells, missing
 from offnormal.bench.protocols import CleanHalf, Dagmm
 from offnormal.bench.tables import DAGMM_TABLE, TABLES, table_named
@@ -90,6 +90,27 @@ def test_a_contender_may_name_its_data_sets() -> None:
         cells(only, data=["kddcup"], rows=["PCA, 1 component"])
 
 
+def test_a_set_of_images_stands_for_its_classes() -> None:
+    table = replace(DAGMM_TABLE, data=("thyroid", *classes("mnist"), "cifar10_0"), contenders=(CONTENDER,))
+    assert [cell.data.name for cell in cells(table, data=["mnist"])] == [f"mnist_{number}" for number in range(10)]
+    assert [cell.data.name for cell in cells(table, data=["cifar10", "mnist_3"])] == ["mnist_3", "cifar10_0"]
+    assert len({cell.fingerprint for cell in cells(table)}) == 12
+
+
+def test_runs_share_a_training_where_one_row_is_another_score_of_it() -> None:
+    other = replace(CONTENDER, name="other", scores_of=CONTENDER.name)
+    first, second = replace(CELL, contender=CONTENDER), replace(CELL, contender=other)
+    assert Job(first, 0).training == Job(second, 0).training
+    for alone in (
+        Job(second, 1),
+        Job(replace(second, data=data_set("arrhythmia")), 0),
+        Job(replace(second, protocol=Dagmm(1)), 0),
+        Job(replace(second, fast=True), 0),
+        Job(replace(second, contender=replace(other, scores_of=None)), 0),
+    ):
+        assert alone.training != Job(first, 0).training
+
+
 def test_unknown_names_are_told_with_the_nearest() -> None:
     for chosen, said in (
         ({"data": ["thyriod"]}, "'thyroid'"),
@@ -111,3 +132,8 @@ def test_a_table_has_the_baselines_no_row_twice_and_every_untrained_net_its_row(
     assert {"pca", "knn", "em_mixture", "isolation_forest"} <= {c.key for c in table.contenders if c.baseline}
     for contender in table.contenders:
         assert contender.untrained_of is None or contender.untrained_of in names
+        if contender.scores_of is not None:
+            (trained,) = (other for other in table.contenders if other.name == contender.scores_of)
+            assert trained.scores_of is None
+            one, two = (row.in_effect(table.data[0]) for row in (contender, trained))
+            assert {key for key in one if one[key] != two[key]} <= set(SCORING)

@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 from sklearn import metrics
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from offnormal.bench import datasets
-from offnormal.bench.contenders import Contender, Fitted
+from offnormal.bench.contenders import Contender, Fitted, FittedMethod
 from offnormal.bench.datasets import DataSet
+from offnormal.bench.image_protocols import Gpnd, MemaeImages, RappMultimodal, RappUnimodal, best_inlier_cut
 from offnormal.bench.jobs import Cell, Job, cells
-from offnormal.bench.measure import figures, measured
-from offnormal.bench.protocols import Dagmm
+from offnormal.bench.measure import figures, measured, measured_together
+from offnormal.bench.protocols import Dagmm, Protocol
+from offnormal.bench.runner import together
 from offnormal.bench.tables import TABLES
 
 SEEN: list[tuple[Any, ...]] = []
@@ -102,6 +105,71 @@ def test_no_label_reaches_a_fit(toy: DataSet) -> None:
     assert (name, seed, named) == ("toy", 0, {"fast": False})
 
 
+@pytest.mark.parametrize("protocol", [RappMultimodal(), RappUnimodal(), MemaeImages(), Gpnd()], ids=lambda p: p.name)
+def test_no_label_reaches_a_fit_of_images(protocol: Protocol, toy_images: DataSet) -> None:
+    SEEN.clear()
+    contender = Recorder("k-NN", "knn", parameters={"scaling": "unit"})
+    record = measured(Job(Cell("toy", toy_images, protocol, contender, 1), 0))
+    X, of_class = datasets.load(toy_images)
+    y = protocol.anomalies(of_class)
+    (((rows, _, seed), named),) = SEEN
+    train, test = protocol.split(y, 0)
+    assert rows.dtype == np.uint8
+    assert np.array_equal(rows, X[train])
+    assert (seed, named) == (0, {"fast": False})
+    assert (record["rows_given"], record["anomalies_given"], record["features"]) == (len(train), 0, 16)
+    assert (record["rows_tested"], record["anomalies_tested"]) == (len(test), int(y[test].sum()))
+    pixels = X.reshape(len(X), -1) / 255
+    distances = NearestNeighbors(n_neighbors=5).fit(pixels[train]).kneighbors(pixels)[0].mean(1)
+    assert record["auroc"] == pytest.approx(metrics.roc_auc_score(y[test], distances[test]))
+    valid = protocol.validation(y, 0)
+    if len(valid):
+        cut = best_inlier_cut(y[valid], distances[valid], 0.3)
+        kept, passed = ((distances[test] <= cut)[y[test] == label].mean() for label in (0, 1))
+        expected = 2 * 0.7 * kept / (0.7 * (kept + 1) + 0.3 * passed)
+        assert record["inlier_f1_30"] == pytest.approx(expected)
+
+
+def test_the_error_of_images_is_the_sum_over_their_pixels(toy_images: DataSet) -> None:
+    contender = Contender("PCA", "pca", parameters={"n_components": 2})
+    record = measured(Job(Cell("toy", toy_images, RappUnimodal(), contender, 1), 0))
+    X, of_class = datasets.load(toy_images)
+    train, _ = RappUnimodal().split(1 - of_class, 0)
+    pixels = X[train].reshape(-1, 16) / 255
+    rebuilt = (pca := PCA(2).fit(pixels)).inverse_transform(pca.transform(pixels))
+    assert record["reconstruction_error"] == pytest.approx(((pixels - rebuilt) ** 2).sum(1).mean(), rel=1e-4)
+
+
+def test_rows_that_are_scores_of_one_network_are_trained_once_and_as_if_alone(toy: DataSet) -> None:
+    parameters = {"epochs": 3, "early_stopping": True}
+    energy = Contender("energy", "dsebm", parameters=parameters)
+    error = Contender("error", "dsebm", parameters={**parameters, "score_by": "reconstruction"}, scores_of="energy")
+    jobs = [job(toy, energy), job(toy, error)]
+    first, second = measured_together(jobs)
+    alone = measured(jobs[1])
+    assert first["last_losses"] == second["last_losses"]
+    assert first["fit_seconds"] == second["fit_seconds"]
+    rows, _ = datasets.load(toy)
+    trained = energy.fit(rows, "toy", 0)
+    scores = error.rescore(trained, rows, "toy", 0).score(rows)
+    assert np.array_equal(scores, error.fit(rows, "toy", 0).score(rows))
+    assert not np.allclose(scores, trained.score(rows))
+    costs = {"fit_seconds", "score_seconds", "peak_memory_mb", "date"}
+    assert {k: v for k, v in second.items() if k not in costs} == {k: v for k, v in alone.items() if k not in costs}
+    assert jobs[1].cell.matches(json.loads(json.dumps(second)))
+
+
+def test_a_network_without_the_weights_is_refused(toy: DataSet) -> None:
+    rows, _ = datasets.load(toy)
+    small = Contender("a", "dsebm", parameters={"epochs": 1, "hidden_sizes": (3,)}).fit(rows, "toy", 0)
+    assert isinstance(small, FittedMethod)
+    small.parameters["hidden_sizes"] = (4,)
+    with pytest.raises(RuntimeError, match="has no weights for"):
+        Contender("b", "dsebm", parameters={"score_by": "reconstruction"}).rescore(small, rows, "toy", 0)
+    with pytest.raises(TypeError, match="no trained network"):
+        Contender("k-NN", "knn").rescore(Contender("k-NN", "knn").fit(rows, "toy", 0), rows, "toy", 0)
+
+
 def test_the_last_losses_are_those_of_the_last_epoch(toy: DataSet) -> None:
     fitted = Contender("DAGMM", "dagmm", parameters={"epochs": 3}).fit(datasets.load(toy)[0], "toy", 0)
     history = fitted.detector.training_["history"]  # type: ignore[attr-defined]
@@ -109,15 +177,21 @@ def test_the_last_losses_are_those_of_the_last_epoch(toy: DataSet) -> None:
     assert len(fitted.history) == 3
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if table.groups else name
+                                  for name, table in TABLES.items()])  # fmt: skip
 def test_every_row_of_a_table_runs(name: str, shared_data: Path) -> None:
+    """Of a paper's own size only rows that train: their other scores, and untrained nets, run in the small table."""
     table = TABLES[name]
+    large = table.groups and not name.endswith("_small")
     quick = replace(table, data=table.data[:1], protocols=table.protocols[-1:])
-    for cell in cells(quick, fast=True):
-        record = measured(Job(cell, 0))
-        assert cell.matches(record), cell.contender.name
+    found = cells(quick, fast=True)
+    every = (Job(c, 0) for c in found if not (large and (c.contender.scores_of or c.contender.untrained_of)))
+    pairs = (pair for batch in together(every) for pair in zip(batch, measured_together(batch), strict=True))
+    for job, record in pairs:
+        assert job.cell.matches(record), job.cell.contender.name
         assert 0 <= record["auroc"] <= 1
         assert record["rows_tested"] <= datasets.FAST_ROWS
+        assert set(job.cell.protocol.figures) <= set(record)
 
 
 def test_nothing_is_imported_while_the_clock_runs() -> None:

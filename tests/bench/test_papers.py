@@ -5,18 +5,26 @@ from __future__ import annotations
 import pytest
 
 from offnormal.bench import papers
-from offnormal.bench.datasets import DATA_SETS
-from offnormal.bench.papers import Published, paper_tables, published
+from offnormal.bench.datasets import DATA_SETS, classes
+from offnormal.bench.image_protocols import Gpnd, MemaeImages, RappMultimodal, RappUnimodal
+from offnormal.bench.papers import Figure, Published, paper_tables, published, published_figure
 from offnormal.bench.tables import TABLES
 from offnormal.errors import UnknownName
 
-EVERY = [
-    (name, data, protocol, method, Published(*numbers))
+NUMBERS = [
+    (name, data, protocol, method, numbers)
     for name, table in paper_tables().items()
     for data, parts in table.items()
     if data != "title"
     for protocol, methods in parts.items()
     for method, numbers in methods.items()
+]
+EVERY = [(*where, Published(*numbers)) for *where, numbers in NUMBERS if isinstance(numbers, list)]
+FIGURES = [
+    (*where, figure, Figure(*number))
+    for *where, numbers in NUMBERS
+    if isinstance(numbers, dict)
+    for figure, number in numbers.items()
 ]
 
 
@@ -33,8 +41,28 @@ def test_f1_is_that_of_precision_and_recall(
 
 
 def test_there_are_tables_with_titles() -> None:
-    assert len(EVERY) == 12 * 4 + 4 * 5 + 9
+    assert len(EVERY) == 12 * 4 + 4 * 5 + 9 + 3
+    assert len(FIGURES) == 4 * (9 + 4) + 2 * 8 + 5 * 5 + 6
     assert all(table["title"] for table in paper_tables().values())
+
+
+def test_figures_of_images_are_of_a_protocol_that_measures_them() -> None:
+    protocols = {protocol.name: protocol for protocol in (RappMultimodal(), RappUnimodal(), MemaeImages(), Gpnd())}
+    for _, data, protocol, method, figure, (value, source) in FIGURES:
+        assert classes(data), method
+        assert figure in protocols[protocol].figures
+        assert 0.3 < value < 1
+        assert source in papers.SOURCES
+
+
+def test_published_figures_are_found_or_not() -> None:
+    assert published_figure("rapp:AAE, NAP", "mnist", "rapp_multimodal", "auroc") == (0.929, "P")
+    assert published_figure("gpnd:GPND", "mnist", "gpnd", "inlier_f1_50") == (0.939, "R")
+    assert published_figure("gpnd:GPND", "mnist", "gpnd", "auroc") is None
+    assert published_figure("gpnd:GPND", "mnist_3", "gpnd", "inlier_f1_50") is None
+    assert published_figure("dagmm:DAGMM", "thyroid", "dagmm", "f1") is None  # has the three numbers instead
+    assert published("rapp:AAE, NAP", "mnist", "rapp_multimodal") is None
+    assert published("memae:MemAE", "kddcup", "dagmm") == (0.9627, 0.9655, 0.9641, "N")
 
 
 def test_what_the_bench_tables_refer_to_is_there() -> None:

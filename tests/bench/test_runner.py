@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,32 @@ def test_a_run_that_fails_or_dies_is_recorded_and_the_others_go_on(toy: DataSet,
     assert "error" not in first
     assert first["auroc"] == last["auroc"] > 0.9
     assert first["threads"] == 1
+
+
+def test_runs_of_one_training_go_to_one_worker_and_fail_one_by_one(toy: DataSet, tmp_path: Path) -> None:
+    cell = Cell("toy", toy, Dagmm(), Contender("energy", "dsebm", parameters={"epochs": 1}), 2)
+    scores = {"score_by": "reconstruction"}
+    other, broken = (Contender(name, "dsebm", parameters=scores, scores_of="energy") for name in ("error", "broken"))
+    broken = replace(broken, parameters={"score_by": "nothing"})
+    cells = [replace(cell, contender=contender) for contender in (cell.contender, other, broken)]
+    every = [Job(cell, seed) for cell in cells for seed in (0, 1)]
+    batches = runner.together(every)
+    assert [[(job.cell.contender.name, job.seed) for job in batch] for batch in batches] == [
+        [("energy", seed), ("error", seed), ("broken", seed)] for seed in (0, 1)
+    ]
+    told: list[str] = []
+    path = tmp_path / "toy.jsonl"
+    runner.run(
+        batches[0],
+        path,
+        workers=2,
+        on_start=lambda job: told.append(f"start {job.cell.contender.name}"),
+        on_record=lambda job, record: told.append(record["contender"]),
+    )
+    assert told == ["start energy", "start error", "start broken", "energy", "error", "broken"]
+    energy, error, failed = records.read(path)
+    assert energy["fit_seconds"] == error["fit_seconds"]
+    assert "score_by" in failed["error"]
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:

@@ -1,6 +1,6 @@
 """Who takes part: our methods by key, preset and parameters, and the baselines of `offnormal.bench.baselines`.
 
-A contender is fitted to rows alone. No label is passed to anything here.
+A contender is fitted to rows alone, a table's or images. No label is passed to anything here.
 """
 
 from __future__ import annotations
@@ -10,23 +10,34 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.bench import baselines
+from offnormal.bench.datasets import DATA_SETS
 from offnormal.errors import UnknownName
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from offnormal.detector import Detector
+    from offnormal.method import Method
 
 Floats = NDArray[np.float64]
 THE_DATA_SETS = "{data}"
 """As a preset: the one named after the data set."""
+THE_GROUPS = "{group}"
+"""As a preset: the one named after the set of images that the data set is a class of."""
 FAST_EPOCHS = 2
-_LIBRARIES = ("torch", *(f"sklearn.{part}" for part in ("cluster", "covariance", "ensemble", "mixture", "neighbors",
-                                                        "svm")))  # fmt: skip
+SCORING = ("score_by", "jacobian", "power")
+"""The parameters that say how a trained network scores, and have no part in its training."""
+_LIBRARIES = (
+    "torch",
+    *(f"sklearn.{part}" for part in ("cluster", "covariance", "ensemble", "mixture", "neighbors", "svm")),
+    *(f"offnormal.{part}" for part in ("data.columns", "data.images", "data.preprocess", "scorer")),
+)
 """What a fit may import on its way: seconds in the first run of a process, which are not of the fit."""
 
 
@@ -41,13 +52,17 @@ class Contender:
     key : str
         Of a registered method, or of a baseline.
     preset : str or None
-        A preset of the method; `THE_DATA_SETS`: the one named after the data set.
+        A preset of the method; `THE_DATA_SETS`: the one named after the data set; `THE_GROUPS`: after the set of images
+        that the data set is a class of.
     parameters : mapping
         What differs from the preset, or from the defaults.
     baseline : bool
         A trivial method that every published number has to stand beside.
     untrained_of : str or None
         The row whose network this is, as initialized.
+    scores_of : str or None
+        The row whose trained network this is, with another score: it differs in parameters of `SCORING` alone, and runs
+        asked for together are trained once.
     paper : tuple of str
         Rows of the papers' tables to show beside it, "file:method".
     seeds : int or None
@@ -62,6 +77,7 @@ class Contender:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     baseline: bool = False
     untrained_of: str | None = None
+    scores_of: str | None = None
     paper: tuple[str, ...] = ()
     seeds: int | None = None
     data: tuple[str, ...] = ()
@@ -85,10 +101,15 @@ class Contender:
 
         cls = method_class(self.key)
         check_names(cls, self.parameters)
-        preset = None if self.preset is None else self.preset.format(data=data)
+        preset = self.preset_for(data)
         if preset is not None and preset not in cls.presets:
             raise UnknownName.among(f"preset of {cls.__name__}", preset, cls.presets)
         return {**(cls.presets[preset] if preset else {}), **self.parameters}
+
+    def preset_for(self, data: str) -> str | None:
+        """Return the name of the preset for a data set."""
+        group = DATA_SETS[data].group if data in DATA_SETS else ""
+        return None if self.preset is None else self.preset.format(data=data, group=group)
 
     def in_effect(self, data: str) -> dict[str, Any]:
         """Return every parameter, the defaults too, but for the seed."""
@@ -108,7 +129,7 @@ class Contender:
 
         Parameters
         ----------
-        rows : array or pyarrow.Table, shape (rows, columns)
+        rows : array or pyarrow.Table, shape (rows, columns); or images, array of uint8
         data : str
             Name of the data set, for the preset.
         seed : int
@@ -122,6 +143,13 @@ class Contender:
             hurried = {name for name in parameters if name.endswith("epochs") and parameters[name] != 0}
             parameters |= dict.fromkeys(hurried, FAST_EPOCHS)
         return FittedMethod(self.key, rows, seed, parameters)
+
+    def rescore(self, fitted: Fitted, rows: Any, data: str, seed: int) -> Fitted:
+        """Return the network that another row has trained on the same rows under this seed, with this row's score."""
+        if not isinstance(fitted, FittedMethod):
+            raise TypeError(f"{self.key} has no trained network.")
+        score = {name: value for name, value in self.in_effect(data).items() if name in SCORING}
+        return FittedMethod(self.key, rows, seed, fitted.parameters | score, trained=fitted)
 
 
 class Fitted(ABC):
@@ -158,22 +186,33 @@ class Fitted(ABC):
 
 
 class FittedMethod(Fitted):
-    """One of our methods, fitted."""
+    """One of our methods, fitted.
 
-    def __init__(self, key: str, rows: Any, seed: int, parameters: dict[str, Any]) -> None:
+    Parameters
+    ----------
+    trained : FittedMethod or None
+        One whose parameters differ in the score alone: its weights are taken, and nothing is trained.
+    """
+
+    def __init__(
+        self, key: str, rows: Any, seed: int, parameters: dict[str, Any], *, trained: FittedMethod | None = None
+    ) -> None:
         from offnormal.registry import make_detector
 
         self.parameters = parameters
-        self.detector: Detector = make_detector(key, random_state=seed, **parameters)
+        steps = {} if trained is None else {"epochs": 0}
+        self.detector: Detector = make_detector(key, random_state=seed, **(parameters | steps))
+        if trained is not None:
+            _begin_with(self.detector, trained.detector.scorer_.method)
         _import_libraries()
         started = time.process_time()
         self.detector.fit(rows)
-        self.seconds = time.process_time() - started
+        self.seconds = time.process_time() - started if trained is None else trained.seconds
         self.device = str(self.detector.scorer_.device)
         self.rows = int(self.detector.training_["rows"])
         self.features = int(self.detector.training_["features"])
         self.training_scores = self.detector.training_scores_
-        self.history = _last_terms(self.detector.training_["history"])
+        self.history = _last_terms(self.detector.training_["history"]) if trained is None else trained.history
         self.reconstruction_error = _reconstruction_error(self.detector, rows)
 
     def score(self, rows: Any) -> Floats:
@@ -182,38 +221,98 @@ class FittedMethod(Fitted):
 
 
 class FittedBaseline(Fitted):
-    """A baseline on the encoded and scaled columns that our methods get."""
+    """A baseline on the encoded and scaled columns that our methods get; of images, on their pixels."""
 
     def __init__(self, key: str, rows: Any, seed: int, parameters: dict[str, Any]) -> None:
-        from offnormal.data.columns import Schema
-        from offnormal.data.preprocess import TablePreprocessor
-
         self.parameters = parameters
         rest = {name: value for name, value in parameters.items() if name != "scaling"}
         _import_libraries()
         started = time.process_time()
-        self.schema = Schema.of_array(rows.shape[1]) if isinstance(rows, np.ndarray) else Schema.learn(rows)
-        encoded = self._encode(rows)
-        self.preprocess = TablePreprocessor.fit(encoded, self.schema, parameters["scaling"])
-        self.model = baselines.BASELINES[key].fit(self.preprocess.transform(encoded).double().numpy(), seed, **rest)
+        self.columns: _Columns = _Pixels() if isinstance(rows, np.ndarray) and rows.ndim > 2 else _TableColumns()
+        x = self.columns.fit(rows, parameters["scaling"])
+        self.model = baselines.BASELINES[key].fit(x, seed, **rest)
         self.seconds = time.process_time() - started
-        self.rows, self.features = self.model.rows, int(self.preprocess.n_features)
+        self.rows, self.features = self.model.rows, x.shape[1]
         self.training_scores = self.model.training_scores
         self.history = {}
         self.reconstruction_error = None
+
+    def score(self, rows: Any) -> Floats:
+        """Return the baseline's score."""
+        return self.model.score(self.columns.transform(rows))
+
+
+class _Columns(Protocol):
+    """Rows -> the scaled columns of a baseline, shape (rows, features)."""
+
+    def fit(self, rows: Any, scaling: Any) -> Floats: ...
+
+    def transform(self, rows: Any) -> Floats: ...
+
+
+class _TableColumns:
+    """The encoded columns of a table."""
+
+    def fit(self, rows: Any, scaling: Any) -> Floats:
+        from offnormal.data.columns import Schema
+        from offnormal.data.preprocess import TablePreprocessor
+
+        self.schema = Schema.of_array(rows.shape[1]) if isinstance(rows, np.ndarray) else Schema.learn(rows)
+        encoded = self._encode(rows)
+        self.preprocess = TablePreprocessor.fit(encoded, self.schema, scaling)
+        return self._scaled(encoded)
+
+    def transform(self, rows: Any) -> Floats:
+        return self._scaled(self._encode(rows))
 
     def _encode(self, rows: Any) -> Floats:
         encoded: Floats = rows if isinstance(rows, np.ndarray) else self.schema.encode(rows)
         return encoded
 
-    def score(self, rows: Any) -> Floats:
-        """Return the baseline's score."""
-        return self.model.score(self.preprocess.transform(self._encode(rows)).double().numpy())
+    def _scaled(self, encoded: Floats) -> Floats:
+        scaled: Floats = self.preprocess.transform(encoded).double().numpy()
+        return scaled
+
+
+class _Pixels:
+    """The pixels of images, flattened; `scaling` is one that `pixel_scaling` of our methods takes."""
+
+    def fit(self, rows: Any, scaling: Any) -> Floats:
+        from offnormal.data.images import ImageSchema, as_pixels
+        from offnormal.scorer import ImagePreprocessor
+
+        pixels = as_pixels(rows)
+        self.schema = ImageSchema.of(pixels)
+        self.preprocess = ImagePreprocessor.fit(pixels, self.schema, scaling, flat=True)
+        return self.transform(rows)
+
+    def transform(self, rows: Any) -> Floats:
+        import torch
+
+        scaled: Floats = self.preprocess(torch.from_numpy(self.schema.encode(rows))).double().numpy()
+        return scaled
 
 
 def _import_libraries() -> None:
     for name in _LIBRARIES:
         importlib.import_module(name)
+
+
+def _begin_with(detector: Detector, trained: Method) -> None:
+    """Let the networks that a detector builds begin with trained weights; what a score has of its own stays its own."""
+    build, weights = detector.build, trained.state_dict()
+
+    def built(shape: tuple[int, ...]) -> Method:
+        method = build(shape)
+        own = method.state_dict()
+        common = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+        lacking = [name for name, _ in method.named_parameters() if name not in common]
+        if lacking:
+            raise RuntimeError(f"The trained network has no weights for {', '.join(lacking)}.")
+        method.load_state_dict(common, strict=False)
+        return method
+
+    detector.build = built  # type: ignore[method-assign]
 
 
 def _last_terms(history: list[dict[str, Any]]) -> dict[str, float]:
@@ -227,10 +326,11 @@ def _reconstruction_error(detector: Detector, rows: Any) -> float | None:
     method, preprocess = detector.scorer_.method, detector.scorer_.preprocess
     if not isinstance(method, Reconstructs):
         return None
-    encoded = rows if isinstance(rows, np.ndarray) else detector.schema_.encode(rows)
+    table = isinstance(rows, np.ndarray) and rows.ndim == 2
+    encoded = rows if table else detector.schema_.encode(rows)
 
-    def errors(block: Any) -> Any:
-        x = preprocess(block)
-        return (x - method.reconstruct(x)).square().sum(1)
+    def errors(block: Tensor) -> Tensor:
+        x: Tensor = preprocess(block)
+        return (x - method.reconstruct(x)).square().flatten(1).sum(1)
 
     return float(detector.scorer_.in_blocks(errors, encoded).mean())

@@ -1,6 +1,8 @@
 """Public data sets by name, read from the folder that OFFNORMAL_DATA names; y is 1 for an anomaly.
 
-`shared/data` beside the working directory, or beside the source tree, is taken where the variable is not set.
+A set of images is one data set per class, "mnist_3": y is 1 for the images of that class, and the protocol says whether
+they are the anomalies or the only normal ones. `shared/data` beside the working directory, or beside the source tree,
+is taken where the variable is not set.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ Ints = NDArray[np.int64]
 VARIABLE = "OFFNORMAL_DATA"
 FAST_ROWS = 2_000
 """Rows of a data set in a fast run."""
+FAST_IMAGES = 400
+"""The same of images."""
+N_CLASSES = 10
+"""Of each set of images."""
 
 KDD_COLUMNS = (
     "duration", "protocol_type", "service", "flag", "src_bytes", "dst_bytes", "land", "wrong_fragment", "urgent",
@@ -47,13 +53,19 @@ class DataSet:
     ----------
     name : str
     file : str
-        Under the data folder: an `.npz` with X and y, or the raw KDDCUP99 file.
+        Under the data folder: an `.npz` with X and y, one with x_train, y_train, x_test and y_test, or the raw KDDCUP99
+        file.
     anomaly : str
-        The class that is the anomaly: "y = 1" of the file, or one of two for KDDCUP99. Part of the fingerprint.
+        The class that is the anomaly: "y = 1" of the file, or one of two for KDDCUP99; of images the class that the
+        protocol is about. Part of the fingerprint.
     share : float or None
         The share of rows to flag that the DAGMM paper names for it; None: the true share of the test rows.
     drawn : int or None
         Anomalies drawn anew by each run's seed; None: all of them take part.
+    group : str
+        The set of images that this is a class of; its classes are shown together. Empty: none.
+    number : int or None
+        Of that class in the file.
     """
 
     name: str
@@ -61,6 +73,8 @@ class DataSet:
     anomaly: str = "y = 1"
     share: float | None = None
     drawn: int | None = None
+    group: str = ""
+    number: int | None = None
 
     def pool(self, y: Ints, seed: int, *, fast: bool = False) -> Ints:
         """Return the places of the rows that take part in the run of this seed, ascending.
@@ -70,18 +84,19 @@ class DataSet:
         y : array of 0 and 1
             Of all rows of the file.
         fast : bool
-            At most FAST_ROWS rows, with about the same share of anomalies.
+            At most FAST_ROWS rows or FAST_IMAGES images, with about the same share of anomalies.
         """
         places = np.arange(len(y))
         if self.drawn is not None:
             draw = numpy_generator(seed, "bench", "anomalies")
             drawn = draw.choice(np.flatnonzero(y == 1), self.drawn, replace=False)
             places = np.sort(np.concatenate([np.flatnonzero(y == 0), drawn]))
-        if fast and len(places) > FAST_ROWS:
+        most = FAST_IMAGES if self.group else FAST_ROWS
+        if fast and len(places) > most:
             draw = numpy_generator(seed, "bench", "fast")
             classes = [places[y[places] == label] for label in (0, 1)]
             kept = [
-                draw.choice(rows, max(round(FAST_ROWS * len(rows) / len(places)), min(len(rows), 20)), replace=False)
+                draw.choice(rows, max(round(most * len(rows) / len(places)), min(len(rows), 20)), replace=False)
                 for rows in classes
             ]
             places = np.sort(np.concatenate(kept))
@@ -90,6 +105,7 @@ class DataSet:
 
 _ADBENCH = ("annthyroid", "cardio", "letter", "mammography", "musk", "optdigits", "pendigits", "satellite",
             "satimage-2", "shuttle", "vowels", "wbc", "wbc_odds378")  # fmt: skip
+_IMAGES = {"mnist": "mnist", "fashion_mnist": "fashion_mnist", "cifar10": "cifar10_subset"}
 DATA_SETS = {
     data.name: data
     for data in (
@@ -98,6 +114,11 @@ DATA_SETS = {
         DataSet("thyroid", "tabular/thyroid.npz", share=0.025),
         DataSet("arrhythmia", "tabular/arrhythmia.npz", share=0.15),
         *(DataSet(name, f"adbench/{name}.npz") for name in _ADBENCH),
+        *(
+            DataSet(f"{group}_{number}", f"images/{file}.npz", f"class {number}", group=group, number=number)
+            for group, file in _IMAGES.items()
+            for number in range(N_CLASSES)
+        ),
     )
 }
 
@@ -112,6 +133,11 @@ def data_set(name: str) -> DataSet:
     if name not in DATA_SETS:
         raise UnknownName.among("data set", name, DATA_SETS)
     return DATA_SETS[name]
+
+
+def classes(group: str) -> tuple[str, ...]:
+    """Return the names of the data sets that are the classes of a set of images."""
+    return tuple(data.name for data in DATA_SETS.values() if data.group == group)
 
 
 def data_folder() -> Path:
@@ -150,9 +176,10 @@ def check_files(every: Iterable[DataSet]) -> None:
 
 
 def load(data: DataSet) -> tuple[Any, Ints]:
-    """Return all rows of the file, an array (rows, columns) or a `pyarrow.Table`, and y, shape (rows,).
+    """Return all rows of the file, and y, shape (rows,).
 
-    The last file read stays in memory.
+    Rows are an array (rows, columns) of float64, a `pyarrow.Table`, or an array (rows, h, w) or (rows, h, w, c) of
+    uint8: training and test images of the file together. The last file read stays in memory.
 
     Raises
     ------
@@ -161,6 +188,8 @@ def load(data: DataSet) -> tuple[Any, Ints]:
     """
     check_files([data])
     rows, labels = _read(data_folder() / data.file)
+    if data.number is not None:
+        return rows, np.where(labels == data.number, 1, 0)
     if data.file != _KDD_FILE:
         return rows, labels
     return rows, np.where((labels == KDD_NORMAL) == (data.anomaly == _NORMAL_TRAFFIC), 1, 0)
@@ -175,6 +204,9 @@ def take(rows: Any, places: Ints) -> Any:
 def _read(path: Path) -> tuple[Any, Any]:
     if path.suffix == ".npz":
         with np.load(path) as file:
+            if "x_train" in file.files:
+                rows, labels = (np.concatenate([file[f"{axis}_train"], file[f"{axis}_test"]]) for axis in "xy")
+                return rows, labels.astype(np.int64)
             return file["X"].astype(np.float64), file["y"].astype(np.int64)
     from offnormal.data.tables import read_table
 

@@ -13,7 +13,7 @@ from typing import Any
 from offnormal.bench.contenders import Contender
 from offnormal.bench.datasets import DataSet
 from offnormal.bench.protocols import Protocol
-from offnormal.bench.tables import Table
+from offnormal.bench.table import Table
 from offnormal.errors import InvalidParameter, UnknownName
 
 Record = Mapping[str, Any]
@@ -73,6 +73,13 @@ class Job:
     cell: Cell
     seed: int
 
+    @property
+    def training(self) -> tuple[Any, ...]:
+        """Return what runs have in common that need one training: all but the score."""
+        cell = self.cell
+        trained = cell.contender.scores_of or cell.contender.name
+        return cell.table, cell.data.name, cell.protocol.name, trained, cell.fast, self.seed
+
 
 def cells(
     table: Table,
@@ -88,7 +95,7 @@ def cells(
     Parameters
     ----------
     data, rows, protocols : sequence of str
-        Names to keep; none named: all.
+        Names to keep; none named: all. The name of a set of images stands for all its classes.
     seeds : int or None
         Most runs per cell, none more than the table says: others would count nowhere. None: as the table says. A fast
         run has one.
@@ -100,6 +107,7 @@ def cells(
     InvalidParameter
         If nothing is left, as where a row takes no part on a data set, or no cell has so many seeds.
     """
+    data = [name for asked in data for name in table.groups.get(asked, (asked,))]
     _check("data set", data, table.data, table)
     _check("row", rows, [contender.name for contender in table.contenders], table)
     _check("protocol", protocols, [protocol.name for protocol in table.protocols], table)

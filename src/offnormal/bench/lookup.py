@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from offnormal.bench import papers
 from offnormal.bench.results import Row, rows
-from offnormal.bench.tables import ADBENCH_TABLE, TABLES, Table
+from offnormal.bench.table import Table
+from offnormal.bench.tables import ADBENCH_TABLE, TABLES
 from offnormal.bench.verdicts import FEWEST_RUNS, Number
 from offnormal.errors import UnknownName
 

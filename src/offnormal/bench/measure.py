@@ -6,17 +6,19 @@ import os
 import platform
 import shlex
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import offnormal
 from offnormal.bench import datasets
-from offnormal.bench.jobs import Job
+from offnormal.bench.contenders import Fitted
+from offnormal.bench.jobs import Cell, Job
 from offnormal.metrics import ranking
 from offnormal.thresholds import Contamination
 
@@ -35,28 +37,62 @@ def measured(job: Job) -> dict[str, Any]:
     dict
         In JSON's types; see docs/benchmarks.md for the fields.
     """
-    _reset_peak_memory()
-    cell, seed = job.cell, job.seed
-    every_row, every_y = datasets.load(cell.data)
-    pool = cell.data.pool(every_y, seed, fast=cell.fast)
-    split = cell.protocol.split(every_y[pool], seed)
-    train, test = pool[split.train], pool[split.test]
-    y_test = every_y[test]
+    (record,) = measured_together([job])
+    return record
 
-    fitted = cell.contender.fit(datasets.take(every_row, train), cell.data.name, seed, fast=cell.fast)
+
+def measured_together(jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
+    """Make runs that need one training, with the score of each; yield their records in order."""
+    _reset_peak_memory()
+    first, seed = jobs[0].cell, jobs[0].seed
+    rows = _Rows.of(first, seed)
+    given = datasets.take(rows.every, rows.train)
+    trained = first.contender.fit(given, first.data.name, seed, fast=first.fast)
+    for job in jobs:
+        contender = job.cell.contender
+        fitted = trained if job is jobs[0] else contender.rescore(trained, given, first.data.name, seed)
+        yield _record(job, fitted, rows)
+
+
+class _Rows(NamedTuple):
+    """The parts of a data set in a run: rows, their labels, which no fit sees, and the places of each part."""
+
+    every: Any
+    y: Ints
+    train: Ints
+    test: Ints
+    valid: Ints
+
+    @classmethod
+    def of(cls, cell: Cell, seed: int) -> _Rows:
+        every, y = datasets.load(cell.data)
+        y = cell.protocol.anomalies(y)
+        pool = cell.data.pool(y, seed, fast=cell.fast)
+        split = cell.protocol.split(y[pool], seed)
+        return cls(every, y, *(pool[part] for part in (*split, cell.protocol.validation(y[pool], seed))))
+
+
+def _record(job: Job, fitted: Fitted, rows: _Rows) -> dict[str, Any]:
+    protocol, data = job.cell.protocol, job.cell.data
+    y_train, y_test = rows.y[rows.train], rows.y[rows.test]
     started = time.process_time()
-    scores = fitted.score(datasets.take(every_row, test))
+    scores = fitted.score(datasets.take(rows.every, rows.test))
     score_seconds = time.process_time() - started
+    oracle = {}
+    if len(rows.valid):
+        scores_valid = fitted.score(datasets.take(rows.every, rows.valid))
+        oracle = protocol.oracle(y_test, scores, rows.y[rows.valid], scores_valid)
     return {
         **named(job),
         "parameters": fitted.parameters,
-        "rows_given": len(train),
-        "anomalies_given": int(every_y[train].sum()),
+        "rows_given": len(y_train),
+        "anomalies_given": int(y_train.sum()),
         "rows_fitted": fitted.rows,
         "features": fitted.features,
-        "rows_tested": len(test),
+        "rows_tested": len(y_test),
         "anomalies_tested": int(y_test.sum()),
-        **figures(y_test, scores, fitted.training_scores, cell.protocol.flag_share(cell.data.share, y_test)),
+        **figures(y_test, scores, fitted.training_scores, protocol.flag_share(data.share, y_test)),
+        **oracle,
         "last_losses": fitted.history,
         "reconstruction_error": fitted.reconstruction_error,
         "fit_seconds": round(fitted.seconds, 3),
@@ -80,7 +116,7 @@ def named(job: Job) -> dict[str, Any]:
         "protocol": cell.protocol.name,
         "contender": cell.contender.name,
         "key": cell.contender.key,
-        "preset": None if cell.contender.preset is None else cell.contender.preset.format(data=cell.data.name),
+        "preset": cell.contender.preset_for(cell.data.name),
         "seed": job.seed,
         "fingerprint": cell.fingerprint,
         "command": shlex.join(words),

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from offnormal.bench import papers, tables
-from offnormal.bench.jobs import Record
+from offnormal.bench import group_page, papers, tables
+from offnormal.bench.markdown import circumstances, duration, failures, grid, not_measured
 from offnormal.bench.results import Row, rows, summary
-from offnormal.bench.tables import Table
+from offnormal.bench.table import Table
 
 RANKS_BADLY, BELOW_UNTRAINED = "▼", "◁"
 MANY_DATA_SETS = 5
@@ -80,11 +80,14 @@ def marks(row: Row, others: Iterable[Row]) -> str:
 def _section(table: Table, every: list[Row]) -> Iterator[str]:
     yield f"## {table.title}\n"
     yield f"{table.about} `offnormal bench run {table.name}`\n"
+    if table.groups:
+        yield from group_page.section(every, RANKS_BADLY, BELOW_UNTRAINED)
+        return
     if len(table.data) >= MANY_DATA_SETS:
         yield from _overview(every)
     named = dict.fromkeys(row.cell.contender.name for row in every)
     nowhere = [name for name in named if not any(_tried(row) for row in every if row.cell.contender.name == name)]
-    yield from _not_measured("Rows", nowhere)
+    yield from not_measured("Rows", nowhere)
     without = []
     for (data, protocol), group in groupby(every, key=lambda row: (row.cell.data, row.cell.protocol)):
         part = list(group)
@@ -95,14 +98,15 @@ def _section(table: Table, every: list[Row]) -> Iterator[str]:
             continue
         yield f"### {title}\n"
         yield f"{protocol.about}\n"
-        yield f"{_circumstances(measured)}\n"
-        yield from _grid(_COLUMNS, [_line(row, part) for row in part if _tried(row)])
-        yield from _failures(part)
-        yield from _not_measured(
+        yield f"{circumstances(measured)}\n"
+        yield from grid(_COLUMNS, [_line(row, part) for row in part if _tried(row)])
+        for row in part:
+            yield from failures(row.cell.contender.name, row.errors)
+        yield from not_measured(
             "Rows",
             [row.cell.contender.name for row in part if not _tried(row) and row.cell.contender.name not in nowhere],
         )
-    yield from _not_measured("Data sets", without)
+    yield from not_measured("Data sets", without)
 
 
 def _line(row: Row, others: list[Row]) -> list[str]:
@@ -121,7 +125,7 @@ def _line(row: Row, others: list[Row]) -> list[str]:
         _published(row),
         f"{flagged:,.0f} ({tied:,.0f})" if tied > 1 else f"{flagged:,.0f}",
         *(_figure(row, figure) for figure in then),
-        _duration(summary(row.records, "fit_seconds").mean),
+        duration(summary(row.records, "fit_seconds").mean),
     ]
 
 
@@ -143,43 +147,8 @@ def _published(row: Row) -> str:
     return "; ".join(found)
 
 
-def _circumstances(every: list[Record]) -> str:
-    """Say how many rows, how wide, what was flagged, with which versions and when."""
-    versions: dict[str, set[str]] = {}
-    for record in every:
-        for name, version in record["versions"].items():
-            versions.setdefault(name, set()).add(version)
-    used = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items())
-    shares = [100 * record["share"] for record in every]
-    dates = sorted(record["date"][:10] for record in every)
-    return (
-        f"Rows given for training: {_range(r['rows_given'] for r in every)}, of them anomalies: "
-        f"{_range(r['anomalies_given'] for r in every)}; columns after encoding: "
-        f"{_range(r['features'] for r in every)}; test rows: {_range(r['rows_tested'] for r in every)}, of them "
-        f"anomalies: {_range(r['anomalies_tested'] for r in every)}; flagged: {_range(shares, '.3g')} %. "
-        f"{used}; {' to '.join(sorted({dates[0], dates[-1]}))}."
-    )
-
-
-def _range(values: Iterable[float], form: str = ",d") -> str:
-    every = list(values)
-    ends = dict.fromkeys((format(min(every), form), format(max(every), form)))
-    return " to ".join(ends)
-
-
-def _failures(part: list[Row]) -> Iterator[str]:
-    for row in part:
-        if row.errors:
-            yield f"{row.cell.contender.name}, {len(row.errors)} failed: {row.errors[-1]}\n"
-
-
 def _tried(row: Row) -> bool:
     return bool(row.records or row.errors)
-
-
-def _not_measured(what: str, names: list[str]) -> Iterator[str]:
-    if names:
-        yield f"{what} not measured yet: {'; '.join(names)}.\n"
 
 
 def _overview(every: list[Row]) -> Iterator[str]:
@@ -199,18 +168,4 @@ def _overview(every: list[Row]) -> Iterator[str]:
         last = [f"{statistics.fmean(found[name] for found in complete):.3f}" for name in names]
         lines.append([f"mean of the {len(complete)} complete lines", *last])
     yield "Mean AUROC:\n"
-    yield from _grid(("data", *names), lines)
-
-
-def _grid(columns: tuple[str, ...], lines: list[list[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(columns) + " |"
-    yield "|---" * len(columns) + "|"
-    for line in lines:
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-    yield ""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 99.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5_970 else f"{seconds / 3600:.1f} h"
+    yield from grid(("data", *names), lines)

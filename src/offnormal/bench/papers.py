@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 from offnormal.errors import UnknownName
 
-SOURCES = {"P": "the paper's text was read", "R": "recalled, not seen again"}
+SOURCES = {
+    "P": "the paper's text was read",
+    "N": "read in another's summary of the paper",
+    "R": "recalled, not seen again",
+}
 """Tag -> how a published number came here."""
 
 
@@ -22,6 +26,13 @@ class Published(NamedTuple):
     source: str
 
 
+class Figure(NamedTuple):
+    """One published number, with the tag of its source."""
+
+    value: float
+    source: str
+
+
 def paper_tables() -> dict[str, dict[str, Any]]:
     """Return name of the file -> its content: "title", and data set -> protocol -> method -> numbers."""
     folder = resources.files("offnormal.bench") / "paper_tables"
@@ -30,7 +41,7 @@ def paper_tables() -> dict[str, dict[str, Any]]:
 
 
 def published(reference: str, data: str, protocol: str) -> Published | None:
-    """Return what a paper reports for a method on a data set under a protocol; None if nothing.
+    """Return precision, recall and F1 as a paper reports them on a data set under a protocol; None if it does not.
 
     Parameters
     ----------
@@ -42,6 +53,20 @@ def published(reference: str, data: str, protocol: str) -> Published | None:
     UnknownName
         If there is no such file, or it knows no such method at all.
     """
+    numbers = _numbers(reference, data, protocol)
+    return Published(*numbers) if isinstance(numbers, list) else None
+
+
+def published_figure(reference: str, data: str, protocol: str, figure: str) -> Figure | None:
+    """Return one figure of those that a paper gives by name, "auroc" for example; None if it does not.
+
+    Parameters and errors as in `published`; `data` is a set of images, whose classes are averaged.
+    """
+    numbers = _numbers(reference, data, protocol)
+    return Figure(*numbers[figure]) if isinstance(numbers, dict) and figure in numbers else None
+
+
+def _numbers(reference: str, data: str, protocol: str) -> Any:
     name, _, method = reference.partition(":")
     tables = paper_tables()
     if name not in tables:
@@ -49,8 +74,7 @@ def published(reference: str, data: str, protocol: str) -> Published | None:
     known = {m for data, parts in tables[name].items() if data != "title" for part in parts.values() for m in part}
     if method not in known:
         raise UnknownName.among(f"method of paper table {name!r}", method, known)
-    numbers = tables[name].get(data, {}).get(protocol, {}).get(method)
-    return None if numbers is None else Published(*numbers)
+    return tables[name].get(data, {}).get(protocol, {}).get(method)
 
 
 @functools.cache

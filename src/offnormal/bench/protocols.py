@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from offnormal.errors import DataError
 from offnormal.random import numpy_generator
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -27,7 +28,15 @@ class Split(NamedTuple):
 
 
 class Protocol(ABC):
-    """A rule for the split and for the share of test rows to flag."""
+    """A rule for the split and for the share of test rows to flag.
+
+    Attributes
+    ----------
+    figures : tuple of str
+        The figures of a record that the page shows where the classes of a set of images stand together.
+    """
+
+    figures: ClassVar[tuple[str, ...]] = ("auroc", "average_precision", "f1")
 
     @property
     @abstractmethod
@@ -42,6 +51,18 @@ class Protocol(ABC):
     @abstractmethod
     def split(self, y: Ints, seed: int) -> Split:
         """Return the split of rows with labels `y` (1 = anomaly), shape (rows,)."""
+
+    def anomalies(self, y: Ints) -> Ints:
+        """Return 1 for an anomaly under this protocol, from the y of the data set; `split` takes it."""
+        return y
+
+    def validation(self, y: Ints, seed: int) -> Ints:
+        """Return the places of labeled rows, neither training nor test rows, by which an oracle places its cut."""
+        return np.empty(0, dtype=np.int64)
+
+    def oracle(self, y: Ints, scores: Floats, y_valid: Ints, scores_valid: Floats) -> dict[str, float]:
+        """Return the figures of the test rows that need a cut placed by the labels of the validation rows."""
+        return {}
 
     def flag_share(self, share: float | None, y_test: Ints) -> float:
         """Return the share of test rows to flag: the one the paper names for the data set, else the true one."""

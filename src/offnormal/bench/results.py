@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from offnormal.bench import records
 from offnormal.bench.jobs import Cell, Record, cells
-from offnormal.bench.tables import Table
+from offnormal.bench.table import Table
 from offnormal.errors import DataError
 
 

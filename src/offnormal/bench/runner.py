@@ -1,7 +1,7 @@
 """Runs jobs in processes of their own, one thread each, and appends every finished one to the raw results.
 
 Only this process writes. A worker that fails, or is killed, costs its one run: the record says so, and the run is tried
-again the next time.
+again the next time. Runs that need one training, of rows that differ in the score, are made together by one worker.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def run(jobs: Iterable[Job], path: Path, *, workers: int, on_start: Callable[[Jo
         Told of each run when it starts, and with its record when that is on the disk. A record with the key "error" is
         of a run that failed.
     """
-    waiting = deque(jobs)
-    busy: dict[Any, tuple[_Worker, Job]] = {}
+    waiting = deque(together(jobs))
+    busy: dict[Any, tuple[_Worker, list[Job]]] = {}
     team: list[_Worker] = []
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # the workers inherit it; torch reads it once, when it is imported
@@ -48,20 +48,22 @@ def run(jobs: Iterable[Job], path: Path, *, workers: int, on_start: Callable[[Jo
         idle = list(team)
         while waiting or busy:
             while idle and waiting:
-                worker, job = idle.pop(), waiting.popleft()
-                on_start(job)
-                worker.connection.send(job)
-                busy[worker.connection] = worker, job
+                worker, batch = idle.pop(), waiting.popleft()
+                for job in batch:
+                    on_start(job)
+                worker.connection.send(batch)
+                busy[worker.connection] = worker, batch
             for connection in wait(list(busy)):
-                worker, job = busy.pop(connection)
-                record = worker.answer(job)
+                worker, batch = busy.pop(connection)
+                found = worker.answer(batch)
                 if not worker.process.is_alive():
                     team.remove(worker)
                     worker.end()
                     worker = _Worker()
                     team.append(worker)
-                records.append(path, record)
-                on_record(job, record)
+                for job, record in zip(batch, found, strict=True):
+                    records.append(path, record)
+                    on_record(job, record)
                 idle.append(worker)
     finally:
         for worker in team:
@@ -70,6 +72,14 @@ def run(jobs: Iterable[Job], path: Path, *, workers: int, on_start: Callable[[Jo
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
+
+
+def together(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Return the runs in their order, those of one training in one list."""
+    batches: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        batches.setdefault(job.training, []).append(job)
+    return list(batches.values())
 
 
 class _Worker:
@@ -83,14 +93,15 @@ class _Worker:
             self.process.start()
         theirs.close()
 
-    def answer(self, job: Job) -> dict[str, Any]:
-        """Return the record of the run, or one that says how the process ended."""
+    def answer(self, batch: list[Job]) -> list[dict[str, Any]]:
+        """Return the records of the runs, or such that say how the process ended."""
         try:
-            record: dict[str, Any] = self.connection.recv()
+            found: list[dict[str, Any]] = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            record = _failed(job, f"the process ended with code {self.process.exitcode}; was it out of memory?")
-        return record
+            error = f"the process ended with code {self.process.exitcode}; was it out of memory?"
+            found = [_failed(job, error) for job in batch]
+        return found
 
     def end(self) -> None:
         """End the process, at work or not."""
@@ -121,7 +132,7 @@ def _work(connection: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            connection.send(attempt(connection.recv()))
+            connection.send(attempts(connection.recv()))
 
 
 def _end_with_parent() -> None:
@@ -133,12 +144,22 @@ def _end_with_parent() -> None:
 
 def attempt(job: Job) -> dict[str, Any]:
     """Make one run; return its record, or one with "error" in words."""
-    from offnormal.bench.measure import measured
+    (record,) = attempts([job])
+    return record
 
+
+def attempts(batch: list[Job]) -> list[dict[str, Any]]:
+    """Make runs that need one training; return their records, those that failed with "error" in words."""
+    from offnormal.bench.measure import measured_together
+
+    found: list[dict[str, Any]] = []
     try:
-        return measured(job)
+        for record in measured_together(batch):
+            found.append(record)  # one by one: those before a failure count
     except Exception as error:  # noqa: BLE001  one failing run must not stop the others
-        return _failed(job, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        found += [_failed(job, words) for job in batch[len(found) :]]
+    return found
 
 
 def _failed(job: Job, error: str) -> dict[str, Any]:

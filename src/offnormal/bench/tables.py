@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from offnormal.bench.contenders import THE_DATA_SETS, Contender
-from offnormal.bench.datasets import DataSet, data_set
-from offnormal.bench.protocols import CleanHalf, ContaminatedShare, Dagmm, MixedHalf, Protocol
+from offnormal.bench.image_tables import IMAGE_TABLES, NO_SPARSITY
+from offnormal.bench.protocols import CleanHalf, ContaminatedShare, Dagmm, MixedHalf
+from offnormal.bench.table import Table
 from offnormal.errors import UnknownName
 
 PAPER_SEEDS = 20
-SEEDS = 5
 MINMAX = {"scaling": "minmax"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A question, and who answers it on which data under which protocols.
-
-    Attributes
-    ----------
-    name : str
-    title : str
-    about : str
-        What the table is to show, in a sentence or two.
-    data : tuple of str
-    protocols : tuple of Protocol
-    contenders : tuple of Contender
-    seeds : int
-        Runs of a contender that does not say otherwise: 0, 1, … seeds − 1.
-    """
-
-    name: str
-    title: str
-    about: str
-    data: tuple[str, ...]
-    protocols: tuple[Protocol, ...]
-    contenders: tuple[Contender, ...]
-    seeds: int = SEEDS
-
-    @property
-    def data_sets(self) -> tuple[DataSet, ...]:
-        """Return the data sets themselves."""
-        return tuple(map(data_set, self.data))
 
 
 BASELINES_MINMAX = (
@@ -142,7 +110,16 @@ RIVALS_TABLE = Table(
         _preset("AE + k-means", "two_step", density="kmeans"),
         Contender("PCA + GMM", "two_step", parameters={"features": "code", **MINMAX}),
         Contender("PCA with residual + GMM", "two_step", parameters=MINMAX),
-        Contender("AE, code of 3", "autoencoder", preset="memae_kddcup", data=("kddcup",)),
+        Contender("AE, code of 3", "autoencoder", "memae_kddcup", paper=("memae:AE",), data=("kddcup",)),
+        Contender("MemAE", "memae", "kddcup", paper=("memae:MemAE",), data=("kddcup",)),
+        Contender(
+            "MemAE without sparsity",
+            "memae",
+            "kddcup",
+            NO_SPARSITY,
+            paper=("memae:MemAE-nonSpar",),
+            data=("kddcup",),
+        ),
         Contender("Deep SVDD", "deep_svdd"),
         Contender("DSEBM-e", "dsebm", paper=("dagmm:DSEBM-e",)),
         Contender("DSEBM-r", "dsebm", parameters={"score_by": "reconstruction"}, paper=("dagmm:DSEBM-r",)),
@@ -230,10 +207,27 @@ ADBENCH_TABLE = Table(
     ),
 )  # fmt: skip
 
+COMPRESSIONS_TABLE = Table(
+    "compressions",
+    "DAGMM on other compression networks",
+    "DAGMM's defaults, its plain autoencoder replaced by another network of the family; everything else stays.",
+    FOUR,
+    (Dagmm(),),
+    (
+        DAGMM_OURS_FEW,
+        *(
+            Contender(f"DAGMM on {name}", "composed_dagmm", parameters={"compression": key})
+            for name, key in (("a VAE", "vae"), ("an AAE", "aae"), ("MemAE", "memae"), ("GPND", "gpnd"))
+        ),
+        *BASELINES_MINMAX,
+    ),
+)
+
 TABLES = {
     table.name: table
-    for table in (DAGMM_TABLE, RIVALS_TABLE, ABLATIONS_TABLE, CONTAMINATION_TABLE, SHARE_TABLE, ADBENCH_TABLE)
-}
+    for table in (DAGMM_TABLE, RIVALS_TABLE, ABLATIONS_TABLE, CONTAMINATION_TABLE, SHARE_TABLE, COMPRESSIONS_TABLE, ADBENCH_TABLE,
+                  *IMAGE_TABLES)
+}  # fmt: skip
 
 
 def table_named(name: str) -> Table:

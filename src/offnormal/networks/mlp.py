@@ -110,3 +110,8 @@ def funnel(n_features: int) -> tuple[int, int]:
     often than with 64-32.
     """
     return (min(256, max(64, n_features // 2)), min(128, max(32, n_features // 4)))
+
+
+def interpolated(first: int, last: int, layers: int) -> tuple[int, ...]:
+    """Return the widths between `first` and `last` of so many layers on a straight line, rounded down (RaPP's)."""
+    return tuple(first + (last - first) * i // layers for i in range(1, layers))
