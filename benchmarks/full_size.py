@@ -129,8 +129,9 @@ def section(records: list[dict[str, Any]]) -> str:
 
 def write_page(records: list[dict[str, Any]]) -> None:
     """Replace the section of the page, or add it."""
-    before = PAGE.read_text(encoding="utf-8").split(HEADING)[0].rstrip()
-    PAGE.write_text(f"{before}\n\n{section(records)}", encoding="utf-8")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(HEADING)
+    after = "\n## " + rest.split("\n## ", 1)[1] if "\n## " in rest else ""  # of throughput.py
+    PAGE.write_text(f"{before.rstrip()}\n\n{section(records)}{after}", encoding="utf-8")
 
 
 def main() -> None:
