@@ -73,7 +73,7 @@ def test_one_single_column_hints_at_the_separator():
 
 def test_an_unknown_encoding_is_refused(tmp_path):
     with pytest.raises(InvalidParameter, match="--encoding"):
-        reading.rows(str(tmp_path / "x.csv"), encoding="utf-ate")
+        reading.table_of(str(tmp_path / "x.csv"), encoding="utf-ate")
 
 
 def test_outputs_are_checked_before_the_work(tmp_path, monkeypatch):

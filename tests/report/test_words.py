@@ -6,7 +6,7 @@ import re
 import string
 from importlib import resources
 
-from offnormal.report.words import Words, texts
+from offnormal.report.words import OF_IMAGES, Words, texts
 
 EN, KO = texts("en"), texts("ko")
 SAME_IN_BOTH = {"data.commonest", "data.range", "evaluation.auroc", "page.of"}
@@ -28,12 +28,27 @@ def test_every_text_is_used() -> None:
     built = re.findall(r'f"([a-z_]+\.[a-z_]*)\{', sources)  # "kind.{…}" uses every text that begins so
     unused = [
         key
-        for key in EN
+        for key in {key.removesuffix(OF_IMAGES) for key in EN}
         if not re.search(f"[\"']{re.escape(key)}[\"']", sources)
         and not key.startswith((*built, "row.", "column."))
         and not (key.startswith("evaluation.") and key.endswith("_means"))
     ]
     assert not unused
+
+
+def test_a_report_on_images_has_its_own_words_where_there_are_some() -> None:
+    for lang, rows, images in (("en", "2 rows", "2 images"), ("ko", "2개 행", "이미지 2장")):
+        assert Words(lang).count("row", 2) == rows
+        assert Words(lang, of_images=True).count("row", 2) == images
+        assert Words(lang, of_images=True)("answer.yes") == Words(lang)("answer.yes")
+        own = Words(lang, of_images=True)
+        for key, text in texts(lang).items():
+            base = key.removesuffix(OF_IMAGES)
+            if base != key:
+                assert base in texts(lang), key
+                assert own.known(base, "") == text
+    said = " ".join(text for key, text in EN.items() if key.endswith(OF_IMAGES) and "promise" not in text.lower())
+    assert "row " not in said.replace("a row is", "").replace("Rows are", "")
 
 
 def test_long_spans_are_said_in_two_units() -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -128,6 +128,13 @@ def training_in_words(training: Mapping[str, Any]) -> str:
 def how_many(n: int, noun: str) -> str:
     """Return "1 row" or "1,234 rows"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def image_in_words(shape: Sequence[int]) -> str:
+    """Return what (channels, height, width) are: "grey, 28×28 pixels", "color, 48×64 (height × width) pixels"."""
+    channels, height, width = shape
+    kind = {1: "grey", 3: "color"}.get(channels, f"{channels} channels")
+    return f"{kind}, {height}×{width}{'' if height == width else ' (height × width)'} pixels"
 
 
 def seconds_in_words(seconds: float) -> str:

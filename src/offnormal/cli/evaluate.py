@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from offnormal.cli import reading
+from offnormal.cli import pictures, reading
 from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     AnomalyOption,
@@ -14,20 +14,21 @@ from offnormal.cli.options import (
     DataFormatOption,
     EncodingOption,
     JsonOption,
+    LabelOption,
     ModelArgument,
     NamesOption,
     NormalOption,
     QuietOption,
+    SkipUnreadableOption,
 )
 from offnormal.cli.progress import working
+from offnormal.errors import InvalidParameter
 
 
 def evaluate(
     model: ModelArgument,
     data: DataArgument,
-    label: Annotated[
-        str, typer.Option("--label", metavar="COLUMN", help="The column that holds the labels.", show_default=False)
-    ],
+    label: LabelOption = None,
     anomaly: AnomalyOption = None,
     normal: NormalOption = None,
     draws: Annotated[
@@ -44,25 +45,36 @@ def evaluate(
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
+    skip_unreadable: SkipUnreadableOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure MODEL on labeled DATA: AUROC, average precision, and precision, recall and F1 at each threshold rule.
 
-    The labels are used for nothing else. The best F1 is an oracle: it takes the cut that only the labels can tell.
+    Labels of a table are in the column [bold]--label[/]; of images, the subfolders they lie in. They are used for
+    nothing else. The best F1 is an oracle: it takes the cut that only the labels can tell.
     """
     with warnings_as_lines(quiet):
         from offnormal.cli import labels, measuring
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
-        with working(f"Reading {data}", quiet):
-            table = reading.rows(
-                data, detector, names=names, data_format=data_format, encoding=encoding, text_columns=[label]
-            )
-        y, counted = labels.of_table(table, label, anomaly or [], normal or [])
-        with working(f"Scoring {how_many(table.num_rows, 'row')}", quiet):
-            scores = detector.anomaly_score(table)[counted]
+        if label is None and not pictures.seen_by(detector):
+            raise InvalidParameter("--label COLUMN is needed: it names the column that holds the labels.")
+        rows = reading.rows(
+            data,
+            detector,
+            names=names,
+            data_format=data_format,
+            encoding=encoding,
+            label=label,
+            skip_unreadable=skip_unreadable,
+            quiet=quiet,
+        )
+        y, counted = labels.of(rows, data, label, anomaly or [], normal or [])
+        noun = reading.noun(detector)
+        with working(f"Scoring {how_many(len(rows), noun)}", quiet):
+            scores = detector.anomaly_score(rows)[counted]
         y = y[counted]
         with working("Measuring", quiet):
             record = measuring.measured(detector, y, scores, draws, seed)
@@ -71,20 +83,19 @@ def evaluate(
     if as_json:
         print_json(record)
     else:
-        _tell(record)
+        _tell(record, noun)
 
 
-def _tell(record: dict[str, Any]) -> None:
+def _tell(record: dict[str, Any], noun: str) -> None:
     from rich.table import Table
 
     console = answers()
     share = record["anomalies"] / record["rows"]
     left_out = (
-        f"; {how_many(record['left_out'], 'row')} without a label that counts left out" if record["left_out"] else ""
+        f"; {how_many(record['left_out'], noun)} without a label that counts left out" if record["left_out"] else ""
     )
-    say(
-        console, f"{how_many(record['rows'], 'row')}, {record['anomalies']:,} of them anomalies ({share:.2%}){left_out}"
-    )
+    counts = f"{how_many(record['rows'], noun)}, {record['anomalies']:,} of them anomalies ({share:.2%})"
+    say(console, counts + left_out)
     interval = f"95 % interval ({record['draws']:,} draws)" if record["draws"] else ""
     ranking = Table("ranking", "value", interval)
     for name, words in (

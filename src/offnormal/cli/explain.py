@@ -1,12 +1,13 @@
-"""`offnormal explain`: which columns made a row's score, part by part."""
+"""`offnormal explain`: which columns, or places of an image, made a row's score."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from offnormal.cli import reading
+from offnormal.cli import pictures, reading
 from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
@@ -16,6 +17,7 @@ from offnormal.cli.options import (
     ModelArgument,
     NamesOption,
     QuietOption,
+    SkipUnreadableOption,
 )
 from offnormal.cli.progress import working
 from offnormal.errors import InvalidParameter
@@ -23,6 +25,7 @@ from offnormal.errors import InvalidParameter
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from offnormal.detector import Detector
     from offnormal.explanation import Explanation
 
 
@@ -36,14 +39,18 @@ def explain(
     worst: Annotated[
         int, typer.Option(metavar="N", min=1, help="Without --row: explain this many of the most anomalous rows.")
     ] = 5,
-    top: Annotated[int, typer.Option(metavar="K", min=1, help="How many columns to show per row.")] = 5,
+    top: Annotated[int, typer.Option(metavar="K", min=1, help="How many columns, or places, to show per row.")] = 5,
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
+    skip_unreadable: SkipUnreadableOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which columns made the scores of single rows: the most anomalous ones, or those named with --row."""
+    """Say what made the scores of single rows: the most anomalous ones, or those named with --row.
+
+    Of a table: which columns. Of images: in which places the residual lies, in pixels of the model's image size.
+    """
     with warnings_as_lines(quiet):
         import numpy as np
 
@@ -51,21 +58,29 @@ def explain(
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
-        with working(f"Reading {data}", quiet):
-            table = reading.rows(data, detector, names=names, data_format=data_format, encoding=encoding)
-        if row and max(row) >= table.num_rows:
-            raise InvalidParameter(f"--row {max(row)} is beyond the data, which has rows 0 to {table.num_rows - 1}.")
-        with working(f"Scoring {how_many(table.num_rows, 'row')}", quiet):
-            columns = scoring.scored(detector, table, None)
+        rows = reading.rows(
+            data,
+            detector,
+            names=names,
+            data_format=data_format,
+            encoding=encoding,
+            skip_unreadable=skip_unreadable,
+            quiet=quiet,
+        )
+        noun = reading.noun(detector)
+        if row and max(row) >= len(rows):
+            raise InvalidParameter(f"--row {max(row)} is beyond the data, which has {noun}s 0 to {len(rows) - 1}.")
+        with working(f"Scoring {how_many(len(rows), noun)}", quiet):
+            columns = scoring.scored(detector, rows, None)
             order = np.argsort(-columns["anomaly_score"], kind="stable")
             chosen = np.array(row) if row else order[:worst]
-            explanation = detector.explain(table.take(chosen))
+            parts, found = _explained(detector, reading.picked(rows, chosen), top)
     cut = detector.threshold_.value
-    ids = scoring.carried(detector, table)
+    ids = scoring.carried(detector, reading.picked(rows, chosen))
     records = [
         {name: columns[name][number] for name in ("row", "anomaly_score", "p_value", "is_anomaly")}
-        | {"ids": {name: values[int(number)].as_py() for name, values in ids.items()}}
-        | {"columns": _columns(explanation, i, top)}
+        | {"ids": {name: _plain(values[i]) for name, values in ids.items()}}
+        | found[i]
         for i, number in enumerate(chosen)
     ]
     if as_json:
@@ -81,7 +96,22 @@ def explain(
             f"p = {record['p_value']:.3g}",
             "bold",
         )
-        console.print(_table(record["columns"], tuple(explanation.parts)))
+        console.print(_places_table(record["places"]) if parts is None else _table(record["columns"], parts))
+
+
+def _plain(cell: Any) -> Any:
+    return cell if isinstance(cell, str) else cell.as_py()
+
+
+def _explained(detector: Detector, rows: Any, top: int) -> tuple[tuple[str, ...] | None, list[dict[str, Any]]]:
+    """Return the names of the parts and each row's columns; of images None and each one's places."""
+    if not pictures.seen_by(detector):
+        explanation = detector.explain(rows)
+        return tuple(explanation.parts), [{"columns": _columns(explanation, i, top)} for i in range(len(rows))]
+    from offnormal.report.places import places
+
+    maps = detector.residual_maps(rows)
+    return None, [{"places": [asdict(place) for place in places(one, top)]} for one in maps]
 
 
 def _columns(explanation: Explanation, row: int, top: int) -> list[dict[str, Any]]:
@@ -109,5 +139,23 @@ def _table(columns: list[dict[str, Any]], parts: tuple[str, ...]) -> Table:
         numbers = [column["contribution"], *(column["parts"][name] for name in parts if len(parts) > 1)]
         shown.add_row(
             *(Text(column[name]) for name in ("column", "value", "usual")), *(f"{number:.4g}" for number in numbers)
+        )
+    return shown
+
+
+def _places_table(found: list[dict[str, Any]]) -> Table | str:
+    from rich.table import Table
+
+    if not found:
+        return "The residual is spread over the image."
+    shown = Table("rows", "columns")
+    for name in ("share of the residual", "share of the image"):
+        shown.add_column(name, justify="right")
+    for place in found:
+        shown.add_row(
+            f"{place['top']}–{place['bottom']}",
+            f"{place['left']}–{place['right']}",
+            f"{place['share']:.1%}",
+            f"{place['area']:.1%}",
         )
     return shown

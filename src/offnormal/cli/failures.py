@@ -74,7 +74,10 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OffnormalError):
         return said
     if _is_out_of_memory(error):
-        return "Out of memory: use fewer rows or columns, a smaller --batch-size, or a machine with more memory."
+        return (
+            "Out of memory: use fewer rows or columns, smaller images (--image-size), a smaller --batch-size, or a "
+            "machine with more memory."
+        )
     if isinstance(error, UnicodeDecodeError):
         return f"The file is not UTF-8 text ({said}). Save it as UTF-8, or name its encoding (--encoding cp949)."
     if isinstance(error, OSError):

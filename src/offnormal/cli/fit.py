@@ -1,21 +1,23 @@
-"""`offnormal fit`: a table in, a model file out."""
+"""`offnormal fit`: a table or images in, a model file out."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from offnormal.cli import reading, training
+from offnormal.cli import pictures, reading, training
 from offnormal.cli.console import (
     answers,
     cut_record,
     facts,
     how_many,
+    image_in_words,
     listed,
+    messages,
     print_json,
     promise,
     say,
@@ -29,20 +31,33 @@ from offnormal.cli.options import (
     JsonOption,
     NamesOption,
     QuietOption,
+    SkipUnreadableOption,
     seconds,
 )
-from offnormal.cli.progress import working
 from offnormal.cli.training import Roles
 from offnormal.errors import InvalidParameter
 
 if TYPE_CHECKING:
+    from offnormal.data.images import Images
     from offnormal.detector import Detector
 
 
 ModelOutput = Annotated[
     str, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.", show_default=False)
 ]
-MethodOption = Annotated[str, typer.Option("--method", "-m", metavar="KEY", help="See [bold]offnormal methods[/].")]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="KEY",
+        help=f"See [bold]offnormal methods[/]. Default: {training.DEFAULT_METHOD} for tables, "
+        f"{training.DEFAULT_METHOD_OF_IMAGES} for images, because it sees them with convolutions and says where an "
+        f"image is unusual; {training.DEFAULT_METHOD} takes their pixels for columns, and found fewer odd digits in "
+        "trials.",
+        show_default=False,
+    ),
+]
 PresetOption = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +99,26 @@ TrainWhereOption = Annotated[
         show_default=False,
     ),
 ]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SUBFOLDER",
+        help="Images: train on those in this subfolder of DATA only, e.g. good or train/good. Can be repeated.",
+        show_default=False,
+    ),
+]
+ImageSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Images: resize all to 64 (a square) or 64x48 (height x width). Default: the size most of them have.",
+        show_default=False,
+    ),
+]
+ColorOption = Annotated[
+    Literal["auto", "grey", "rgb"],
+    typer.Option(help="Images: turn all to grey or into color; auto: as they are, which must then be all the same."),
+]
 SeedOption = Annotated[int, typer.Option(help="Names all random numbers; the same seed gives the same model.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted training of this MODEL.")]
 TimeLimitOption = Annotated[
@@ -107,7 +142,7 @@ ContaminationOption = Annotated[
 def fit(
     data: DataArgument,
     output: ModelOutput,
-    method: MethodOption = "auto",
+    method: MethodOption = None,
     preset: PresetOption = None,
     label: KeptOutOption = None,
     ignore: IgnoreOption = None,
@@ -117,6 +152,10 @@ def fit(
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
+    only: OnlyOption = None,
+    image_size: ImageSizeOption = None,
+    color: ColorOption = "auto",
+    skip_unreadable: SkipUnreadableOption = False,
     seed: SeedOption = 0,
     resume: ResumeOption = False,
     time_limit: TimeLimitOption = None,
@@ -127,7 +166,7 @@ def fit(
     *,
     hyper_parameters: Mapping[str, str | bool],
 ) -> None:
-    """Learn what is normal in DATA and write a model file.
+    """Learn what is normal in DATA, a table or a folder of images, and write a model file.
 
     No labels are needed, and none are used. A run that was interrupted goes on with [bold]--resume[/].
     """
@@ -137,21 +176,33 @@ def fit(
         raise InvalidParameter("--threshold and --contamination both say where the cut is; give one of them.")
     limit = seconds(time_limit)
     roles = Roles(label, tuple(ignore or ()), tuple(id_columns or ()), tuple(categorical or ()))
+    images = pictures.are_images(data)
+    if images:
+        text: dict[str, object] = {"--names": names, "--data-format": data_format, "--encoding": encoding != "utf-8"}
+        pictures.refuse_table_options(data, {**roles.named(), "--train-where": train_where, **text})
+    else:
+        given = {"--only": only, "--image-size": image_size, "--color": color != "auto"}
+        pictures.refuse_image_options(data, given | {"--skip-unreadable": skip_unreadable})
+    wanted = pictures.Wanted(pictures.wanted_size(image_size), color, tuple(only or ()), skip_unreadable)
+    key = method or (training.DEFAULT_METHOD_OF_IMAGES if images else training.DEFAULT_METHOD)
     with warnings_as_lines(quiet):
-        given = {"random_state": seed} | ({} if contamination is None else {"contamination": contamination})
-        detector = training.configured(method, preset, hyper_parameters, given, threshold)
-        with working(f"Reading {data}", quiet):
-            table = reading.rows(
-                data, names=names, data_format=data_format, encoding=encoding, text_columns=roles.categorical
-            )
-        table, roles = training.rows_and_roles(table, roles, train_where)
-        detector.set_params(**roles.parameters())
-        training.run(detector, table, Path(output), resume=resume, time_limit=limit, quiet=quiet)
+        fixed = {"random_state": seed} | ({} if contamination is None else {"contamination": contamination})
+        detector = training.configured(key, preset, hyper_parameters, fixed, threshold)
+        if images:
+            rows = pictures.read(data, wanted, quiet)
+            if method is None and not quiet:
+                say(messages(), f"Method {key}, the default for images.")
+        else:
+            table = reading.table_of(data, names, data_format, encoding, roles.categorical, quiet)
+            rows, roles = training.rows_and_roles(table, roles, train_where)
+            detector.set_params(**roles.parameters())
+        training.run(detector, rows, Path(output), resume=resume, time_limit=limit, quiet=quiet)
         refused = training.save(detector, output, threshold)
     if as_json:
-        print_json(_record(detector, method, output))
+        print_json(_record(detector, key, output))
     elif not quiet:
-        _tell(detector, output, _next_command(data, output, names, data_format, encoding))
+        what = _of_images(detector, rows) if images else _of_columns(detector)
+        _tell(detector, output, key, what, _next_command(data, output, names, data_format, encoding, skip_unreadable))
     if refused is not None:
         raise refused
 
@@ -163,7 +214,11 @@ def _record(detector: Detector, method: str, output: str) -> dict[str, Any]:
         "model": output,
         "method": method,
         "rows": trained["rows"],
-        "columns": [column.name for column in detector.schema_.columns],
+        **(
+            {"image_shape": list(detector.schema_.shape)}
+            if pictures.seen_by(detector)
+            else {"columns": [column.name for column in detector.schema_.columns]}
+        ),
         "features": trained["features"],
         "epochs": trained["epochs"],
         "seconds": trained["seconds"],
@@ -173,27 +228,44 @@ def _record(detector: Detector, method: str, output: str) -> dict[str, Any]:
     }
 
 
-def _next_command(data: str, output: str, names: str | None, data_format: str | None, encoding: str) -> str:
-    """Return the command that scores the same table."""
+def _next_command(
+    data: str, output: str, names: str | None, data_format: str | None, encoding: str, skip_unreadable: bool
+) -> str:
+    """Return the command that scores the same data."""
     words = ["offnormal", "score", output, data, "-o", "scores.csv"]
     words += [] if names is None else ["--names", names]
     words += [] if data_format is None else ["--data-format", data_format]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
+    words += ["--skip-unreadable"] if skip_unreadable else []
     return shlex.join(words)
 
 
-def _tell(detector: Detector, output: str, following: str) -> None:
+def _of_columns(detector: Detector) -> dict[str, str]:
+    columns, features = detector.schema_.columns, how_many(detector.training_["features"], "feature")
+    return {
+        "rows": f"{detector.training_['rows']:,}",
+        "columns": f"{len(columns)} used ({features}): {listed(c.name for c in columns)}",
+    }
+
+
+def _of_images(detector: Detector, images: Images) -> dict[str, str]:
+    inside = pictures.of_subfolders(images)
+    return {
+        "images": f"{len(images):,}" + (f", by subfolder: {inside}" if inside else ""),
+        "each": image_in_words(detector.schema_.shape),
+    }
+
+
+def _tell(detector: Detector, output: str, method: str, what: Mapping[str, str], following: str) -> None:
     """Say what was learned, what the cut promises, and what to run next."""
-    trained, cut = detector.training_, detector.threshold_
-    columns, features = detector.schema_.columns, how_many(trained["features"], "feature")
-    console = answers()
+    cut, console = detector.threshold_, answers()
     console.print(
         facts(
             {
                 "model": output,
-                "rows": f"{trained['rows']:,}",
-                "columns": f"{len(columns)} used ({features}): {listed(c.name for c in columns)}",
-                "training": training_in_words(trained),
+                "method": method,
+                **what,
+                "training": training_in_words(detector.training_),
                 "threshold": f"{cut.value:.6g} ({cut.rule})",
                 "promise": promise(detector, whole=False),
             }

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, facts, how_many, plain, print_json, training_in_words
+from offnormal.cli.console import answers, facts, how_many, image_in_words, plain, print_json, training_in_words
 from offnormal.cli.options import JsonOption, ModelArgument
 from offnormal.errors import ModelFileError
 
 
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
-    """Show what MODEL is: method, hyper-parameters, columns, training, threshold, versions."""
+    """Show what MODEL is: method, hyper-parameters, columns or image size, training, threshold, versions."""
     from offnormal import io
 
     reading.refuse_data_as_model(model)
@@ -40,18 +40,29 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
 
     training, cut, schema = content["training"], content["threshold"], content["schema"]
     kind = content["calibration"]
-    rows, features = how_many(training["rows"], "row"), how_many(training["features"], "feature")
+    noun = "image" if "image_shape" in schema else "row"
+    rows, features = how_many(training["rows"], noun), how_many(training["features"], "feature")
     return {
         "method": content["method"],
         "training": f"{rows}, {features}, {training_in_words(training)}",
         "threshold": f"{cut['value']:.6g} ({cut['rule']})",
         "promise": promise(Cut(**cut), whole=False, folds=kind == "folds"),
-        "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, 'row')} ({kind})",
+        "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, noun)} ({kind})",
+        **(_of_images(schema) if "image_shape" in schema else _of_columns(schema)),
+        "parameters": ", ".join(f"{name} {value}" for name, value in content["parameters"].items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
+    }
+
+
+def _of_images(schema: Mapping[str, Any]) -> dict[str, str]:
+    return {"images": image_in_words(schema["image_shape"])}
+
+
+def _of_columns(schema: Mapping[str, Any]) -> dict[str, str]:
+    return {
         "columns": ", ".join(map(_column, schema["columns"])),
         "ID columns": ", ".join(schema.get("ids", ())) or "none",
         "ignored": ", ".join(schema.get("ignored", ())) or "none",
-        "parameters": ", ".join(f"{name} {value}" for name, value in content["parameters"].items()),
-        "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
     }
 
 

@@ -1,4 +1,4 @@
-"""Labels of a table as 0 and 1, for `evaluate` and `report` alone."""
+"""Labels of a table, or of images by their folders, as 0 and 1, for `evaluate` and `report` alone."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from offnormal.cli.reading import known_columns, some
+from offnormal.cli import pictures
+from offnormal.cli.reading import Rows, known_columns, some
 from offnormal.errors import DataError, InvalidParameter, UnknownName
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from offnormal.data.images import Images
+
 Array = np.ndarray[Any, Any]
+
+
+def of(rows: Rows, data: str, column: str | None, anomaly: Sequence[str], normal: Sequence[str]) -> tuple[Array, Array]:
+    """Return y and which rows count: by the column of a table, by the subfolders of images."""
+    if column is None:
+        return of_folders(rows, data, anomaly, normal)
+    return of_table(rows, column, anomaly, normal)
 
 
 def of_table(table: pa.Table, column: str, anomaly: Sequence[str], normal: Sequence[str]) -> tuple[Array, Array]:
@@ -47,19 +57,65 @@ def of_table(table: pa.Table, column: str, anomaly: Sequence[str], normal: Seque
             f"Say which value of {column!r} means anomaly: --anomaly VALUE, or --normal VALUE for all others. "
             f"It has {some(values)}."
         )
-    abnormal = np.isin(codes, [_position(values, text, column) for text in anomaly])
-    ordinary = np.isin(codes, [_position(values, text, column) for text in normal])
-    if (abnormal & ordinary).any():
-        raise InvalidParameter("A label cannot be both --anomaly and --normal.")
-    counted = codes >= 0
-    if anomaly and normal:
-        counted &= abnormal | ordinary
-    y = (abnormal if anomaly else ~ordinary).astype(np.int64)
-    for value, word in ((1, "anomaly"), (0, "normal row")):
+
+    def among(wanted: Sequence[str]) -> Array | None:
+        return np.isin(codes, [_position(values, text, column) for text in wanted]) if wanted else None
+
+    return _decided(among(anomaly), among(normal), codes >= 0, f"the labels in {column!r} ({some(values)})", "row")
+
+
+def of_folders(images: Images, data: str, anomaly: Sequence[str], normal: Sequence[str]) -> tuple[Array, Array]:
+    """Return y in {0, 1} (1 = anomaly) by the subfolders that images lie in, and which images count.
+
+    Parameters
+    ----------
+    images : Images
+    data : str
+        Where they come from, for messages.
+    anomaly, normal : sequence of str
+        Subfolders, "scratch" or "test/scratch", each with all that is below it. As for a table: with `anomaly` alone
+        all other images are normal, with `normal` alone all others are anomalies, with both the rest does not count.
+
+    Returns
+    -------
+    y, counted : ndarray of int64 and of bool, shape (images,)
+
+    Raises
+    ------
+    UnknownName
+        If a subfolder has no images.
+    DataError
+        If only one of the two classes is there.
+    """
+    folders = pictures.subfolders(images.names)
+    there = f"It has {some(folders)}." if folders else "It has no subfolders with images."
+    if not anomaly and not normal:
+        raise InvalidParameter(
+            "Say which subfolder holds anomalies: --anomaly SUBFOLDER, or --normal SUBFOLDER for all others. " + there
+        )
+
+    def inside(wanted: Sequence[str], option: str) -> Array | None:
+        found = [pictures.lies_in(images.names, folder, option, data) for folder in wanted]
+        return np.any(found, axis=0) if found else None
+
+    every = np.ones(len(images), dtype=bool)
+    return _decided(inside(anomaly, "--anomaly"), inside(normal, "--normal"), every, f"the images in {data!r}", "image")
+
+
+def _decided(
+    abnormal: Array | None, ordinary: Array | None, labeled: Array, where: str, noun: str
+) -> tuple[Array, Array]:
+    """Return y and which rows count, from the rows named as anomalies, those named as normal, or both."""
+    counted = labeled
+    if abnormal is not None and ordinary is not None:
+        if (abnormal & ordinary).any():
+            what = "A label" if noun == "row" else "An image"
+            raise InvalidParameter(f"{what} cannot be both --anomaly and --normal.")
+        counted = labeled & (abnormal | ordinary)
+    y = np.asarray(~ordinary if abnormal is None and ordinary is not None else abnormal, dtype=np.int64)
+    for value, word in ((1, "anomaly"), (0, f"normal {noun}")):
         if not (y[counted] == value).any():
-            raise DataError(
-                f"No {word} is left among the labels in {column!r} ({some(values)}); both kinds are needed."
-            )
+            raise DataError(f"No {word} is left among {where}; both kinds are needed.")
     return y, counted
 
 

@@ -16,7 +16,8 @@ DataArgument = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="A CSV, TSV (gzip too) or Parquet file; [bold]-[/] reads CSV from standard input.",
+        help="A CSV, TSV (gzip too) or Parquet file; [bold]-[/] reads CSV from standard input. Or images: a folder of "
+        "PNG, JPEG, BMP, TIFF, WebP or GIF files with all folders in it, or a .npy or .npz file.",
         show_default=False,
     ),
 ]
@@ -41,22 +42,36 @@ DataFormatOption = Annotated[
 EncodingOption = Annotated[
     str, typer.Option("--encoding", metavar="NAME", help="Of a text file, e.g. utf-8, cp949, latin-1.")
 ]
+SkipUnreadableOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Images: pass over files that cannot be read, and say how many.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings or summary; only errors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")]
 LabelOption = Annotated[
-    str | None, typer.Option("--label", metavar="COLUMN", help="The column that holds the labels.", show_default=False)
+    str | None,
+    typer.Option(
+        "--label",
+        metavar="COLUMN",
+        help="The column that holds the labels. Images: their subfolders do.",
+        show_default=False,
+    ),
 ]
 AnomalyOption = Annotated[
     list[str] | None,
-    typer.Option("--anomaly", metavar="VALUE", help="A label that means anomaly. Can be repeated.", show_default=False),
+    typer.Option(
+        "--anomaly",
+        metavar="VALUE",
+        help="A label that means anomaly; of images, a subfolder of DATA. Can be repeated.",
+        show_default=False,
+    ),
 ]
 NormalOption = Annotated[
     list[str] | None,
     typer.Option(
         "--normal",
         metavar="VALUE",
-        help="A label that means normal; all others are anomalies (with --anomaly: rows with neither are left out). "
-        "Can be repeated.",
+        help="A label that means normal; of images, a subfolder of DATA. All others are anomalies (with --anomaly: "
+        "rows with neither are left out). Can be repeated.",
         show_default=False,
     ),
 ]

@@ -115,7 +115,7 @@ def working(what: str, quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def counting(
-    what: str, rows: int, quiet: bool, *, clock: Callable[[], float] = time.monotonic
+    what: str, rows: int, quiet: bool, *, noun: str = "row", clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int], None]]:
     """Show how far a loop over `rows` rows is; the block calls what it gets with the number of rows done since.
 
@@ -130,7 +130,8 @@ def counting(
         done += more
         now = clock()
         speed = done / max(now - started, 1e-9)
-        words = f"{done:,} of {rows:,} rows, {speed:,.0f} rows/s, {seconds_in_words((rows - done) / speed)} left"
+        left = seconds_in_words((rows - done) / speed)
+        words = f"{done:,} of {rows:,} {noun}s, {speed:,.0f} {noun}s/s, {left} left"
         if bar is not None:
             bar.show(what, done, rows, words)
         elif not quiet and now - shown_at >= LINE_SECONDS:

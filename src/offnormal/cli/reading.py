@@ -1,4 +1,4 @@
-"""What comes in and where the result goes: tables, models, labels, and outputs checked before the work starts."""
+"""What comes in and where the result goes: tables, images, models, and outputs checked before the work starts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import codecs
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from offnormal.cli import pictures
 from offnormal.cli.console import listed
-from offnormal.errors import EnvironmentFailure, InvalidParameter, SchemaMismatch, UnknownName
+from offnormal.cli.progress import working
+from offnormal.errors import EnvironmentFailure, FileUnreadable, InvalidParameter, SchemaMismatch, UnknownName
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from offnormal.detector import Detector
+
+Rows = Any
+"""A `pyarrow.Table`, or `Images`; both have a length."""
 
 MODEL_SUFFIX = ".offnormal"
 STANDARD_STREAM = "-"
@@ -52,7 +58,7 @@ def refuse_data_as_model(path: str, data: str | None = None) -> None:
                 f"MODEL comes before DATA: got {path!r} first and the model {data!r} second; swap them."
             )
         refuse_model_as_data(data)
-    if path == STANDARD_STREAM or row_format(path) is not None:
+    if path == STANDARD_STREAM or row_format(path) is not None or pictures.are_images(path):
         raise InvalidParameter(
             f"MODEL must be a model file that `offnormal fit` wrote (*{MODEL_SUFFIX}); got {path!r}, which is data."
         )
@@ -61,7 +67,9 @@ def refuse_data_as_model(path: str, data: str | None = None) -> None:
 def refuse_model_as_data(data: str) -> None:
     """Raise if the DATA argument is a model file."""
     if is_model_name(data):
-        raise InvalidParameter(f"DATA must be a table (CSV, TSV, Parquet); got the model file {data!r}.")
+        raise InvalidParameter(
+            f"DATA must be a table (CSV, TSV, Parquet) or a folder of images; got the model file {data!r}."
+        )
 
 
 def is_model_name(path: str) -> bool:
@@ -77,35 +85,75 @@ def row_format(path: str) -> str | None:
 
 def rows(
     data: str,
-    detector: Detector | None = None,
+    detector: Detector,
     *,
     names: str | None = None,
     data_format: str | None = None,
     encoding: str = "utf-8",
-    text_columns: Sequence[str] = (),
-) -> pa.Table:
-    """Read the DATA argument: a file, or CSV on standard input for "-".
+    label: str | None = None,
+    skip_unreadable: bool = False,
+    quiet: bool = True,
+) -> Rows:
+    """Read the DATA argument for a model: a table, CSV on standard input for "-", or images.
 
     Parameters
     ----------
     data : str
-    detector : Detector, optional
+    detector : Detector
         The model that will see the rows: its ID and category columns stay text, and it is an error if none of its
-        columns are there.
+        columns are there. Images are read in its size and colors.
+    names, data_format, encoding, label
+        Options of tables; the label column stays text.
+    skip_unreadable : bool
+        Option of images.
+    """
+    refuse_model_as_data(data)
+    pictures.expect_kind(data, detector)
+    if pictures.seen_by(detector):
+        text = {"--names": names, "--data-format": data_format, "--encoding": encoding != "utf-8", "--label": label}
+        pictures.refuse_table_options(data, text)
+        return pictures.to_score(data, detector, skip_unreadable=skip_unreadable, quiet=quiet)
+    pictures.refuse_image_options(data, {"--skip-unreadable": skip_unreadable})
+    texts = [*detector.schema_.ids, *detector.schema_.text_columns, *([] if label is None else [label])]
+    table = table_of(data, names, data_format, encoding, texts, quiet)
+    _expect_trained_columns(table, detector)
+    return table
+
+
+def table_of(
+    data: str,
+    names: str | None = None,
+    data_format: str | None = None,
+    encoding: str = "utf-8",
+    text_columns: Sequence[str] = (),
+    quiet: bool = True,
+) -> pa.Table:
+    """Read a table from a file, or from standard input for "-".
+
+    Parameters
+    ----------
     text_columns : sequence of str
         Columns to keep as text, so that "007" stays "007".
     """
     from offnormal.data.tables import read_table
 
-    refuse_model_as_data(data)
     _expect_encoding(encoding)
-    texts = list(text_columns)
-    if detector is not None:
-        texts += [*detector.schema_.ids, *detector.schema_.text_columns]
-    table = read_table(data, names=column_names(names), format=data_format, text_columns=texts, encoding=encoding)
-    if detector is not None:
-        _expect_trained_columns(table, detector)
-    return table
+    if data != STANDARD_STREAM and not Path(data).suffix and not Path(data).exists():
+        raise FileUnreadable(f"There is no file or folder {data!r}; check the path.")
+    with working(f"Reading {data}", quiet):
+        return read_table(
+            data, names=column_names(names), format=data_format, text_columns=list(text_columns), encoding=encoding
+        )
+
+
+def picked(rows: Rows, which: np.ndarray[Any, Any]) -> Rows:
+    """Return some of the rows, in the given order."""
+    return rows[which] if hasattr(rows, "pixels") else rows.take(which)
+
+
+def noun(detector: Detector) -> str:
+    """Return what a row of this model's data is called."""
+    return "image" if pictures.seen_by(detector) else "row"
 
 
 def column_names(text: str | None) -> list[str] | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from offnormal.cli import reading
+from offnormal.cli import pictures, reading
 from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     AnomalyOption,
@@ -19,6 +19,7 @@ from offnormal.cli.options import (
     NamesOption,
     NormalOption,
     QuietOption,
+    SkipUnreadableOption,
 )
 from offnormal.cli.progress import working
 from offnormal.errors import DataError, InvalidParameter
@@ -38,37 +39,47 @@ def report(
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
+    skip_unreadable: SkipUnreadableOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page on MODEL and DATA: scores and cut, the most anomalous rows with reasons, training, columns.
 
-    The page works offline. With [bold]--label[/] it also says how the scores agree with the labels.
+    Of images: the most anomalous ones as they are, as the model rebuilds them, and where they differ. The page works
+    offline. With [bold]--label[/], or subfolders of images named by [bold]--anomaly[/] or [bold]--normal[/], it also
+    says how the scores agree with the labels.
     """
     if as_json and output == reading.STANDARD_STREAM:
         raise InvalidParameter("--json and -o - would both write to standard output; write the page to a file.")
     reading.expect_writable(output, [".html", ".htm"], inputs=[data])
-    if label is None and (anomaly or normal):
-        raise InvalidParameter("--anomaly and --normal are values of a label column; name it with --label.")
     with warnings_as_lines(quiet):
         from offnormal.cli import labels
         from offnormal.report import render
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
-        with working(f"Reading {data}", quiet):
-            texts = [] if label is None else [label]
-            table = reading.rows(
-                data, detector, names=names, data_format=data_format, encoding=encoding, text_columns=texts
-            )
-        y = None
-        if label is not None:
-            y, counted = labels.of_table(table, label, anomaly or [], normal or [])
+        named = bool(anomaly or normal)
+        if label is None and named and not pictures.seen_by(detector):
+            raise InvalidParameter("--anomaly and --normal are values of a label column; name it with --label.")
+        rows = reading.rows(
+            data,
+            detector,
+            names=names,
+            data_format=data_format,
+            encoding=encoding,
+            label=label,
+            skip_unreadable=skip_unreadable,
+            quiet=quiet,
+        )
+        noun, y = reading.noun(detector), None
+        if label is not None or named:
+            y, counted = labels.of(rows, data, label, anomaly or [], normal or [])
             if not counted.all():
-                raise DataError(f"{(~counted).sum():,} rows have no label that counts; leave them out of the data.")
+                left = how_many(int((~counted).sum()), noun)
+                raise DataError(f"{left} without a label that counts; leave them out of the data.")
         with working(f"Writing {output}", quiet):
-            render(detector, table, output, labels=y, lang=lang, top=top)
+            render(detector, rows, output, labels=y, lang=lang, top=top)
     if as_json:
-        print_json({"output": output, "rows": table.num_rows, "lang": lang})
+        print_json({"output": output, "rows": len(rows), "lang": lang})
     elif not quiet and output != reading.STANDARD_STREAM:
-        say(answers(), f"The report on {how_many(table.num_rows, 'row')} is in {output}; open it in a browser.")
+        say(answers(), f"The report on {how_many(len(rows), noun)} is in {output}; open it in a browser.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from offnormal.cli import reading
+from offnormal.cli import pictures, reading
 from offnormal.cli.console import answers, how_many, messages, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
@@ -16,9 +16,13 @@ from offnormal.cli.options import (
     ModelArgument,
     NamesOption,
     QuietOption,
+    SkipUnreadableOption,
 )
 from offnormal.cli.progress import counting, working
 from offnormal.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from offnormal.detector import Detector
 
 Reasons = Literal["flagged", "all", "none"]
 
@@ -51,6 +55,15 @@ FdrOption = Annotated[
 ReasonsOption = Annotated[
     Reasons, typer.Option(help="Which rows get reasons; flagged includes the 100 most anomalous ones.")
 ]
+MapsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--maps",
+        metavar="FOLDER",
+        help="Images: write the residual maps of the flagged ones here, as 16-bit grey PNG files on one scale.",
+        show_default=False,
+    ),
+]
 
 
 def score(
@@ -60,17 +73,20 @@ def score(
     output_format: OutputFormatOption = None,
     fdr: FdrOption = None,
     reasons: ReasonsOption = "flagged",
-    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many columns the reasons name.")] = 3,
+    top: Annotated[int, typer.Option(metavar="N", min=1, help="How many columns, or places, the reasons name.")] = 3,
+    maps_folder: MapsOption = None,
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
+    skip_unreadable: SkipUnreadableOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score DATA with MODEL; one output row per input row, in order.
+    """Score DATA with MODEL; one output row per input row, in order; images in the order of their paths.
 
-    Columns: the ID columns, then row (counted from 0), anomaly_score (greater = more anomalous), p_value, is_anomaly
-    and reasons.
+    Columns: the ID columns (of images their path, image), then row (counted from 0), anomaly_score (greater = more
+    anomalous), p_value, is_anomaly and reasons. Reasons for an image say where its residual lies, in pixels of the
+    model's image size, counted from 0 at the upper left.
     """
     _expect_output(output, output_format, as_json, data)
     if fdr is not None and not 0 < fdr < 1:
@@ -81,24 +97,59 @@ def score(
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
-        with working(f"Reading {data}", quiet):
-            table = reading.rows(data, detector, names=names, data_format=data_format, encoding=encoding)
-        with working(f"Scoring {how_many(table.num_rows, 'row')}", quiet):
-            columns = scoring.scored(detector, table, fdr)
-        rows = scoring.rows_with_reasons(columns, reasons)
-        with counting("Finding reasons", len(rows), quiet or not len(rows)) as advance:
-            columns["reasons"] = scoring.reasons(detector, table, rows, top, advance)
-        write_rows(scoring.carried(detector, table) | columns, output, output_format)
-    flagged, n_rows = int(columns["is_anomaly"].sum()), table.num_rows
+        if maps_folder is not None:
+            _expect_maps(detector, maps_folder, data)
+        rows = reading.rows(
+            data,
+            detector,
+            names=names,
+            data_format=data_format,
+            encoding=encoding,
+            skip_unreadable=skip_unreadable,
+            quiet=quiet,
+        )
+        noun = reading.noun(detector)
+        with working(f"Scoring {how_many(len(rows), noun)}", quiet):
+            columns = scoring.scored(detector, rows, fdr)
+        which = scoring.rows_with_reasons(columns, reasons)
+        with counting("Finding reasons", len(which), quiet or not len(which), noun=noun) as advance:
+            columns["reasons"] = scoring.reasons(detector, rows, which, top, advance)
+        written = None if maps_folder is None else _write_maps(detector, rows, columns, maps_folder, quiet)
+        write_rows(scoring.carried(detector, rows) | columns, output, output_format)
+    flagged, n_rows = int(columns["is_anomaly"].sum()), len(rows)
     rule = f"false discovery rate {fdr:g}" if fdr is not None else detector.threshold_.rule
     if as_json:
-        print_json({"output": output, "rows": n_rows, "flagged": flagged, "rule": rule})
+        answer = {"output": output, "rows": n_rows, "flagged": flagged, "rule": rule}
+        print_json(answer | ({} if written is None else {"maps": written}))
     elif not quiet:
         console = messages() if output == reading.STANDARD_STREAM else answers()
         where = "Scores went to standard output" if output == reading.STANDARD_STREAM else f"Scores are in {output}"
         if fdr is not None:
             say(console, scoring.discovery_note(detector, n_rows, fdr))
-        say(console, f"{flagged:,} of {how_many(n_rows, 'row')} flagged ({flagged / n_rows:.2%}; {rule}). {where}.")
+        say(console, f"{flagged:,} of {how_many(n_rows, noun)} flagged ({flagged / n_rows:.2%}; {rule}). {where}.")
+        if written is not None:
+            maps_of = how_many(written["images"], "flagged image")
+            white = f"; black is 0, white {written['white']:.4g}" if written["images"] else ""
+            say(console, f"Residual maps of {maps_of} are in {maps_folder}{white}.")
+
+
+def _expect_maps(detector: Detector, folder: str, data: str) -> None:
+    """Refuse --maps before anything is read."""
+    from offnormal.cli import maps
+
+    if not pictures.seen_by(detector):
+        raise InvalidParameter("--maps is for images, and the model was fitted to a table: leave it out.")
+    maps.expect_folder(folder, data)
+    maps.expect_maps(detector)
+
+
+def _write_maps(detector: Detector, images: Any, columns: Any, folder: str, quiet: bool) -> dict[str, Any]:
+    from offnormal.cli import maps
+
+    flagged = columns["is_anomaly"].nonzero()[0]
+    with counting("Writing maps", len(flagged), quiet or not len(flagged), noun="image") as advance:
+        count, white = maps.write(detector, images, flagged, folder, advance)
+    return {"folder": folder, "images": count, "white": white}
 
 
 def _expect_output(output: str, output_format: str | None, as_json: bool, data: str) -> None:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from offnormal import thresholds
+from offnormal.cli import maps, pictures
+from offnormal.cli.reading import Rows
 from offnormal.errors import NotSupported
+from offnormal.report.places import Place, places
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from offnormal.detector import Detector
 
 RESULT_COLUMNS = ("row", "anomaly_score", "p_value", "is_anomaly", "reasons")
+SPREAD = "spread over the image"
 EXPLAINED_ANYWAY = 100  # the most anomalous rows have reasons even if the cut lets them pass
 ROWS_PER_EXPLANATION = 2_048  # two of the scorer's blocks: little memory, and progress every few seconds
 
 Array = np.ndarray[Any, Any]
 
 
-def scored(detector: Detector, table: pa.Table, fdr: float | None) -> dict[str, Any]:
+def scored(detector: Detector, rows: Rows, fdr: float | None) -> dict[str, Any]:
     """Return the columns row, anomaly_score, p_value and is_anomaly.
 
     Parameters
@@ -39,7 +41,7 @@ def scored(detector: Detector, table: pa.Table, fdr: float | None) -> dict[str, 
     calibration = detector.calibration_.scores
     if fdr is not None and not len(calibration):
         raise NotSupported("--fdr needs p-values, and this model was fitted with calibration none; fit it with auto.")
-    scores = detector.anomaly_score(table)
+    scores = detector.anomaly_score(rows)
     p = thresholds.p_values(calibration, scores) if len(calibration) else np.full(len(scores), np.nan)
     flagged = scores > detector.threshold_.value if fdr is None else thresholds.benjamini_hochberg(p, fdr)
     return {"row": np.arange(len(scores)), "anomaly_score": scores, "p_value": p, "is_anomaly": flagged}
@@ -63,37 +65,63 @@ def rows_with_reasons(columns: dict[str, Any], which: str) -> Array:
     return np.union1d(np.flatnonzero(columns["is_anomaly"]), highest)
 
 
-def reasons(detector: Detector, table: pa.Table, rows: Array, top: int, advance: Callable[[int], None]) -> list[str]:
-    """Return each table row's reasons as one text, empty for all but `rows`.
+def reasons(detector: Detector, rows: Rows, which: Array, top: int, advance: Callable[[int], None]) -> list[str]:
+    """Return each row's reasons as one text, empty for all but `which`.
 
     Parameters
     ----------
-    rows : array of int
+    which : array of int
     top : int
-        How many columns to name.
+        How many columns, or places in an image, to name.
     advance : callable
         Told the number of rows after each part.
     """
-    texts = [""] * table.num_rows
-    for start in range(0, len(rows), ROWS_PER_EXPLANATION):
-        part = rows[start : start + ROWS_PER_EXPLANATION]
-        try:
-            explanation = detector.explain(table.take(part))
-        except NotSupported as error:
-            warnings.warn(f"{error} The reasons are left empty.", stacklevel=2)
-            break
-        for row, said in zip(part, explanation.reasons(top), strict=True):
-            texts[row] = "; ".join(said)
-        advance(len(part))
+    texts = [""] * len(rows)
+    said = _by_place if pictures.seen_by(detector) else _by_column
+    try:
+        for part, words in said(detector, rows, which, top):
+            for row, text in zip(part, words, strict=True):
+                texts[row] = text
+            advance(len(part))
+    except NotSupported as error:
+        warnings.warn(f"{error} The reasons are left empty.", stacklevel=2)
     return texts
 
 
-def carried(detector: Detector, table: pa.Table) -> dict[str, Any]:
-    """Return the ID columns; one that is named like a column of the result gets "_id" behind its name."""
+def _by_column(detector: Detector, table: Any, which: Array, top: int) -> Iterator[tuple[Array, list[str]]]:
+    for start in range(0, len(which), ROWS_PER_EXPLANATION):
+        part = which[start : start + ROWS_PER_EXPLANATION]
+        explanation = detector.explain(table.take(part))
+        yield part, ["; ".join(said) for said in explanation.reasons(top)]
+
+
+def _by_place(detector: Detector, images: Any, which: Array, top: int) -> Iterator[tuple[Array, list[str]]]:
+    for part, residuals in maps.in_parts(detector, images, which):
+        yield part, ["; ".join(map(place_in_words, places(one, top))) or SPREAD for one in residuals]
+
+
+def place_in_words(place: Place) -> str:
+    """Return where the residual lies, in pixels of the model's images.
+
+    >>> place_in_words(Place(10, 18, 4, 4, 0.62, 0.01))
+    'rows 10–18, column 4: 62% of the residual'
+    """
+    rows, columns = _span("row", place.top, place.bottom), _span("column", place.left, place.right)
+    return f"{rows}, {columns}: {place.share:.0%} of the residual"
+
+
+def _span(noun: str, first: int, last: int) -> str:
+    return f"{noun} {first}" if first == last else f"{noun}s {first}–{last}"
+
+
+def carried(detector: Detector, rows: Rows) -> dict[str, Any]:
+    """Return the ID columns, one named like a column of the result with "_id" behind; of images, their paths."""
+    if pictures.seen_by(detector):
+        return {"image": list(rows.names)}
     carried = {}
     for name in detector.schema_.ids:
-        if name in table.column_names:
-            carried[f"{name}_id" if name in RESULT_COLUMNS else name] = table.column(name)
+        if name in rows.column_names:
+            carried[f"{name}_id" if name in RESULT_COLUMNS else name] = rows.column(name)
     return carried
 
 

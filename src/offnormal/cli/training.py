@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from offnormal.detector import Detector
 
+DEFAULT_METHOD = "auto"
+DEFAULT_METHOD_OF_IMAGES = "autoencoder"
+
 
 @dataclass(frozen=True)
 class Roles:
@@ -105,7 +108,13 @@ def checkpoint_of(output: Path) -> Path:
 
 
 def run(
-    detector: Detector, table: pa.Table, output: Path, *, resume: bool, time_limit: float | None, quiet: bool
+    detector: Detector,
+    rows: reading.Rows,
+    output: Path,
+    *,
+    resume: bool,
+    time_limit: float | None,
+    quiet: bool,
 ) -> None:
     """Train with a checkpoint beside the output file.
 
@@ -122,7 +131,7 @@ def run(
         warnings.warn(kept, stacklevel=2)
     with TrainingProgress(quiet) as progress:
         try:
-            detector.fit(table, checkpoint=checkpoint, resume=resume, on_progress=progress, time_limit=time_limit)
+            detector.fit(rows, checkpoint=checkpoint, resume=resume, on_progress=progress, time_limit=time_limit)
         except KeyboardInterrupt as error:
             raise Interrupted(_how_to_go_on(progress, checkpoint)) from error
 

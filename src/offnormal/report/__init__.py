@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from offnormal.data.writing import replacing
 from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError
-from offnormal.report.evidence import FittedDetector, gather
+from offnormal.report.evidence import FittedDetector, gather, of_images
 from offnormal.report.page import page
 from offnormal.report.words import LANGUAGES, Words
 
@@ -31,8 +31,9 @@ def render(
     Parameters
     ----------
     detector : fitted Detector
-    table : array, frame or pyarrow.Table, shape (rows, columns)
-        The rows to report on. Columns the model does not know are left out and named in the report.
+    table : array, frame or pyarrow.Table, shape (rows, columns); or images, as the detector takes them
+        The rows to report on. Columns the model does not know are left out and named in the report. Images are shown
+        with what the model rebuilds of them and where they differ.
     destination : path
         The HTML file; an existing one is replaced when the new one is complete. "-" is standard output.
     lang : {"en", "ko"}
@@ -54,7 +55,7 @@ def render(
     """
     if top < 1:
         raise InvalidParameter(f"top must be an int, at least 1; got {top!r}. It is the number of rows to list.")
-    words = Words(lang)
+    words = Words(lang, of_images=of_images(detector))
     evidence = gather(detector, table, labels=labels, top=top)
     _write(_template().render(page(detector, evidence, words, title)), destination)
 

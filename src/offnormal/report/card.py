@@ -9,7 +9,7 @@ from typing import Any
 from offnormal import thresholds
 from offnormal.parameters import declared
 from offnormal.report.curves import figure
-from offnormal.report.evidence import ColumnSummary, Evidence, FittedDetector
+from offnormal.report.evidence import ColumnSummary, Evidence, FittedDetector, of_images
 from offnormal.report.numerals import number, percent, tenths
 from offnormal.report.reasons import usual_text
 from offnormal.report.words import Words
@@ -19,7 +19,9 @@ _OPEN_COLUMNS = 60
 
 
 def data(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[str, Any]:
-    """Summarize the columns: kinds, missing values, ranges, what training did not have."""
+    """Summarize the columns: kinds, missing values, ranges, what training did not have; of images, what they are."""
+    if of_images(detector):
+        return data_of_images(detector, evidence, words)
     schema, columns = detector.schema_, evidence.columns
     constant = sum(summary.constant for summary in columns)
     notes = []
@@ -41,6 +43,14 @@ def data(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[str
         "remarks": any(line["remarks"] for line in lines),
         "open": len(columns) <= _OPEN_COLUMNS,
     }
+
+
+def data_of_images(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[str, Any]:
+    """Say what images the model sees."""
+    channels, height, width = detector.schema_.shape
+    kind = {1: words("pictures.grey"), 3: words("pictures.color")}.get(channels, words("pictures.channels", n=channels))
+    lead = words("data.lead", height=height, width=width, kind=kind, constant=evidence.of_one_color)
+    return {"lead": lead, "notes": [], "lines": []}
 
 
 def column_line(summary: ColumnSummary, n_rows: int, words: Words) -> dict[str, str]:
@@ -80,16 +90,19 @@ def model(detector: FittedDetector, words: Words, method: str) -> dict[str, Any]
     """Write the model card."""
     trained, calibration, cut = detector.training_, detector.calibration_, detector.threshold_
     rows = int(figure(trained, "rows"))
+    images = of_images(detector)
+    given = "×".join(map(str, detector.schema_.shape)) if images else f"{len(detector.schema_.columns):,}"
     facts = [
         (words("model.method"), f"{method} ({detector.key})"),
         (words("model.rows"), f"{rows:,}"),
-        (words("model.columns"), f"{len(detector.schema_.columns):,} → {int(figure(trained, 'features')):,}"),
+        (words("model.columns"), f"{given} → {int(figure(trained, 'features')):,}"),
         (words("model.calibration"), words(f"model.calibration_{calibration.kind}", n=calibration.n)),
         (words("model.threshold"), words("model.threshold_value", cut=number(cut.value), rule=cut.rule)),
         (words("model.seed"), str(detector.seed_)),
         (words("model.versions"), versions()),
     ]
     return {
+        "note": words("model.row_is_image") if images else None,
         "about": words.known(f"about.{detector.key}", (type(detector).__doc__ or "").strip().split("\n")[0]),
         "facts": facts,
         "promise": thresholds.promise(cut, words.lang, folds=calibration.kind == "folds"),

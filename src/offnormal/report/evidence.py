@@ -1,4 +1,4 @@
-"""What the report shows, as numbers: aggregates over all rows, details for the few rows that are listed.
+"""What the report shows, as numbers: aggregates over all rows, details for the few rows (or images) that are listed.
 
 No words and no markup. Every row is scored once; explanations and codes are asked for the listed and drawn rows alone,
 so the page stays small however long the table is.
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from offnormal.calibration import Calibration
 from offnormal.data.columns import Column, Schema
+from offnormal.data.images import ImageSchema
 from offnormal.data.tables import from_frame, is_frame
 from offnormal.errors import NotSupported
 from offnormal.explanation import Explanation
 from offnormal.report.axes import Axis, Floats
 from offnormal.report.charts import Cloud, Histogram
 from offnormal.report.evaluation import Evaluation, check_labels, evaluate
+from offnormal.report.images import ImageRows, Pictured, pictured
 from offnormal.thresholds import Cut
 
 Flags = NDArray[np.bool_]
@@ -41,7 +43,7 @@ class FittedDetector(Protocol):
     threshold_: Cut
     calibration_: Calibration
     training_: Mapping[str, Any]
-    schema_: Schema
+    schema_: Any  # a Schema; of images an ImageSchema
     seed_: int
     reference_: Floats
     has_code: ClassVar[bool]
@@ -173,6 +175,14 @@ class Evidence:
     columns: tuple[ColumnSummary, ...]
     evaluation: Evaluation | None
     unknown_columns: tuple[str, ...]
+    pictured: Pictured | None = None
+    names: tuple[str, ...] = ()
+    of_one_color: int = 0
+
+
+def of_images(detector: FittedDetector) -> bool:
+    """Return whether the model was fitted to images."""
+    return isinstance(detector.schema_, ImageSchema)
 
 
 def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 20) -> Evidence:
@@ -180,7 +190,7 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
 
     Parameters
     ----------
-    X : array or frame, one row per row of the report
+    X : array, frame or images, one row per row of the report
     labels : array of 0 and 1, shape (rows,), optional
         1 = anomaly. Used for the evaluation alone.
     top : int
@@ -191,7 +201,8 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
     DataError
         If `labels` is not one 0 or 1 per row.
     """
-    table = Table(X, detector.schema_)
+    images = ImageRows(X, detector.schema_) if of_images(detector) else None
+    table: Any = images or Table(X, detector.schema_)
     scores = np.asarray(detector.anomaly_score(table.rows), dtype=np.float64)
     calibration = np.asarray(detector.calibration_.scores, dtype=np.float64)
     cut = detector.threshold_.value
@@ -208,9 +219,12 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
         drivers=drivers(detector, table, flagged) if listed.explanation else None,
         clouds=clouds,
         n_code_axes=n_axes,
-        columns=summarize_columns(table, detector.schema_, detector.reference_),
+        columns=() if images else summarize_columns(table, detector.schema_, detector.reference_),
         evaluation=None if labels is None else evaluate(check_labels(labels, len(scores)), scores, flagged),
         unknown_columns=table.unknown,
+        pictured=pictured(detector, images, listed.rows) if images else None,
+        names=tuple(images.names[i] for i in listed.rows) if images else (),
+        of_one_color=images.of_one_color() if images else 0,
     )
 
 
@@ -246,14 +260,18 @@ def evenly(rows: Rows, most: int) -> Rows:
     return rows[np.floor(np.linspace(0, len(rows), most, endpoint=False)).astype(np.int64)]
 
 
-def listed_rows(detector: FittedDetector, table: Table, scores: Floats, flagged: Flags, top: int) -> Listed:
+def listed_rows(detector: FittedDetector, table: Any, scores: Floats, flagged: Flags, top: int) -> Listed:
     """Pick the rows with the highest scores; among equals, the earlier row first."""
     rows = np.argsort(-scores, kind="stable")[: max(1, top)].astype(np.int64)
     picked = table.take(rows)
+    p_values = np.asarray(detector.p_value(picked), dtype=np.float64) if detector.calibration_.n else None
+    if of_images(detector):
+        ids = [[table.names[i]] if table.are_named else [] for i in rows]
+        return Listed(rows, scores[rows], p_values, flagged[rows], ids, np.empty((len(rows), 0)), None)
     return Listed(
         rows,
         scores[rows],
-        np.asarray(detector.p_value(picked), dtype=np.float64) if detector.calibration_.n else None,
+        p_values,
         flagged[rows],
         table.cells(rows, detector.schema_.ids),
         next(iter(Table(picked, detector.schema_).encoded(detector.schema_))),
@@ -280,7 +298,7 @@ def drivers(detector: FittedDetector, table: Table, flagged: Flags) -> Drivers |
     return Drivers(len(rows), tuple((explanation.columns[j], int(counts[j])) for j in order if counts[j]))
 
 
-def codes(detector: FittedDetector, table: Table, flagged: Flags) -> tuple[tuple[Cloud, ...], int]:
+def codes(detector: FittedDetector, table: Any, flagged: Flags) -> tuple[tuple[Cloud, ...], int]:
     """Return the planes of the code to draw and the number of its axes; none for a method without a code."""
     if not detector.has_code:
         return (), 0

@@ -32,7 +32,7 @@ def page(detector: FittedDetector, evidence: Evidence, words: Words, title: str 
         "method": method,
         "verdict": verdict(detector, evidence, words),
         "scores": scores(detector, evidence, words),
-        "listed": reasons.listed(detector, evidence.listed, words, method),
+        "listed": reasons.listed(detector, evidence, words, method),
         "drivers": reasons.drivers(evidence.drivers, evidence.n_flagged, words),
         "code": code(evidence, words),
         "training": curves.training(detector, words, method),

@@ -10,8 +10,8 @@ import numpy as np
 
 from offnormal.data.columns import Column
 from offnormal.explanation import Explanation
-from offnormal.report import charts
-from offnormal.report.evidence import Drivers, FittedDetector, Listed
+from offnormal.report import charts, images
+from offnormal.report.evidence import Drivers, Evidence, FittedDetector, Listed, of_images
 from offnormal.report.numerals import number, percent, tenths
 from offnormal.report.words import Words
 
@@ -22,8 +22,9 @@ _SHOWN_CONTRIBUTIONS = 100
 _SHOWN_DRIVERS = 12
 
 
-def listed(detector: FittedDetector, found: Listed, words: Words, method: str) -> dict[str, Any]:
-    """Put the most anomalous rows and all their contributions into words."""
+def listed(detector: FittedDetector, evidence: Evidence, words: Words, method: str) -> dict[str, Any]:
+    """Put the most anomalous rows and all their contributions, or their pictures, into words."""
+    found = evidence.listed
     explanation = in_words(detector, found, words)
     rows = [
         {
@@ -43,11 +44,27 @@ def listed(detector: FittedDetector, found: Listed, words: Words, method: str) -
     return {
         "lead": words("top.lead", n=len(rows)),
         "smallest": words("top.smallest", calibration=n, smallest=number(1 / (n + 1))) if n else None,
-        "no_reasons": None if explanation else words("top.no_reasons", method=method),
-        "ids": detector.schema_.ids,
+        "no_reasons": None if explanation else _without_reasons(evidence, words, method),
+        "reasoned": explanation is not None,
+        "ids": _id_names(detector, found, words),
+        "pictures": images.shown(evidence.pictured, evidence.names, words) if evidence.pictured else None,
         "rows": rows,
         "parts": [(f"p{i % PART_COLORS + 1}", words.known(f"part.{part}", part)) for i, part in enumerate(parts)],
     }
+
+
+def _without_reasons(evidence: Evidence, words: Words, method: str) -> str | None:
+    """Say what a method does not give, or None of images with a map of residuals."""
+    if evidence.pictured is not None and evidence.pictured.maps is not None:
+        return None
+    return words("top.no_reasons", method=method)
+
+
+def _id_names(detector: FittedDetector, found: Listed, words: Words) -> tuple[str, ...]:
+    if of_images(detector):
+        return (words("pictures.image"),) if found.ids and found.ids[0] else ()
+    names: tuple[str, ...] = detector.schema_.ids
+    return names
 
 
 def reasons(detector: FittedDetector, found: Listed, explanation: Explanation, i: int) -> list[dict[str, Any]]:

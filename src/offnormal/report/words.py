@@ -1,7 +1,7 @@
 """The report's text, one language per file: `words.en.toml`, `words.ko.toml`.
 
 Each entry is a `str.format` template; integers get thousands separators, everything else is put in as it is. The text
-is plain: the template escapes it.
+is plain: the template escapes it. `name_images`, where there is one, takes the place of `name` in a report on images.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib import resources
 from offnormal.errors import UnknownName
 
 LANGUAGES = ("en", "ko")
+OF_IMAGES = "_images"
 
 
 def texts(lang: str) -> dict[str, str]:
@@ -27,9 +28,13 @@ def texts(lang: str) -> dict[str, str]:
 class Words:
     """The text of one language."""
 
-    def __init__(self, lang: str) -> None:
+    def __init__(self, lang: str, *, of_images: bool = False) -> None:
         self.lang = lang
         self._texts = texts(lang)
+        if of_images:
+            self._texts |= {
+                key.removesuffix(OF_IMAGES): text for key, text in self._texts.items() if key.endswith(OF_IMAGES)
+            }
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of `key` with `values` put in."""

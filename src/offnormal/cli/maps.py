@@ -1,0 +1,113 @@
+"""Residual maps as a folder of PNG files: whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from offnormal.errors import EnvironmentFailure, InvalidParameter
+
+if TYPE_CHECKING:
+    from offnormal.data.images import Images
+    from offnormal.detector import Detector
+
+WHITE = 65_535
+"""The greatest value of a 16-bit file."""
+_VALUES_AT_ONCE = 2**22
+
+Rows = np.ndarray[Any, Any]
+
+
+def expect_folder(folder: str, data: str) -> None:
+    """Make sure, before the work starts, that `folder` can be made: it is new or empty, and not within DATA.
+
+    Raises
+    ------
+    InvalidParameter
+        If it is not.
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidParameter(f"--maps must be a new or empty folder; {folder!r} is neither.")
+    if not target.resolve().parent.is_dir():
+        raise InvalidParameter(f"The folder of --maps {folder!r} does not exist; create it first.")
+    if Path(data).is_dir() and target.resolve().is_relative_to(Path(data).resolve()):
+        raise InvalidParameter(f"--maps {folder!r} lies in {data!r}, where the maps would be taken for images.")
+
+
+def expect_maps(detector: Detector) -> None:
+    """Raise `NotSupported` if the method has no residual maps."""
+    from offnormal.data.images import Images
+
+    detector.residual_maps(Images(np.zeros((1, *detector.schema_.shape), np.uint8)))
+
+
+def in_parts(detector: Detector, images: Images, rows: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """Yield some of the rows and their residual maps, (rows, h, w) float32, so that few maps are in memory at once."""
+    _, height, width = detector.schema_.shape
+    size = max(_VALUES_AT_ONCE // (height * width), 1)
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        yield part, detector.residual_maps(images[part])
+
+
+def write(
+    detector: Detector, images: Images, rows: Rows, folder: str, advance: Callable[[int], None]
+) -> tuple[int, float]:
+    """Write the residual maps of some images as 16-bit grey PNG files.
+
+    One scale for all of them: black is 0 (or less), white (65535) the greatest residual in any of these maps; each file
+    says so. A file goes by its image's path. The folder appears when all files are in it.
+
+    Parameters
+    ----------
+    rows : array of int
+    advance : callable
+        Told the number of images after each part.
+
+    Returns
+    -------
+    int, float
+        How many files, and the residual that is white.
+    """
+    peak = max((float(maps.max(initial=0)) for _, maps in in_parts(detector, images, rows)), default=0.0)
+    target = Path(folder)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    names = file_names(images.names)
+    try:
+        temporary.mkdir()
+        for part, maps in in_parts(detector, images, rows):
+            for row, residuals in zip(part, maps, strict=True):
+                _write_one(temporary / names[int(row)], residuals, peak)
+            advance(len(part))
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise EnvironmentFailure(f"The maps could not be written to {folder!r}: {reason}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return len(rows), peak
+
+
+def file_names(images: tuple[str, ...]) -> list[str]:
+    """Return the path of each image's map: its own with .png; behind its own ending if two would else be the same."""
+    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in images]
+    return [f"{name}.png" for name in (stems if len(set(stems)) == len(stems) else images)]
+
+
+def _write_one(file: Path, residuals: Rows, peak: float) -> None:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    levels = np.clip(residuals.astype(np.float64) / (peak or 1.0), 0, 1) * WHITE
+    info = PngInfo()
+    info.add_text("Description", f"Residual map; 0 is 0, {WHITE} is {peak:.9g}.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(levels.round().astype(np.uint16)).save(file, format="PNG", pnginfo=info)
