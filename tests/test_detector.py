@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from offnormal import DAGMM, PCAReconstruction
-from offnormal.detector import KEPT_TRAINING_SCORES, Detector
+from offnormal.calibration import KEPT_TRAINING_SCORES
+from offnormal.detector import Detector
 from offnormal.errors import DataError, InvalidParameter, NotSupported, UnknownName
 from offnormal.trainer import Progress
 

@@ -19,6 +19,8 @@ from offnormal.random import numpy_generator
 FOLDS_BELOW = 5_000
 N_FOLDS = 5
 HOLD_OUT_SHARE = 0.1
+KEPT_TRAINING_SCORES = 10_000
+"""Training scores kept in the model, as evenly spaced order statistics beyond this many."""
 
 Floats = NDArray[np.float64]
 
@@ -83,3 +85,12 @@ def carry(scores: Floats, own_training: Floats, final_training: Floats) -> Float
     factor = float(np.clip(spread / own_spread, 0.1, 10.0)) if own_spread > 0 and spread > 0 else 1.0
     carried: Floats = middle + (scores - own_middle) * factor
     return carried
+
+
+def thinned(ordered: Floats) -> Floats:
+    """Return at most KEPT_TRAINING_SCORES order statistics of ascending scores, evenly spaced, the ends included."""
+    if len(ordered) <= KEPT_TRAINING_SCORES:
+        return ordered
+    places = np.linspace(0, len(ordered) - 1, KEPT_TRAINING_SCORES).round().astype(np.int64)
+    kept: Floats = ordered[places]
+    return kept

@@ -44,6 +44,8 @@ EARLY_STOPPING_FROM = 200
 """Fewest rows from which some are held out for early stopping."""
 EARLY_STOPPING_SHARE = 0.1
 """How many of them."""
+STEPS_OF_PATIENCE = 100
+"""Fewest steps without a better loss before training ends: running means of batch norm lag by some tens of steps."""
 IMAGES_HELD_OUT_FROM = 1_000
 """Fewest images from which a tenth is held out for calibration, not folds: 100 support the usual level of 1 %."""
 BATCH_OF_IMAGES = 128
@@ -51,8 +53,6 @@ BATCH_VALUES = 2**22
 """Pixel values of a batch where nobody says how many images: 64 of 256×256, for 2 GB in the usual convolutions."""
 DEFAULT_SHARE = 0.01
 """Share of the training rows above the cut where nothing was asked for and no calibration rows were kept."""
-KEPT_TRAINING_SCORES = 10_000
-"""Training scores kept in the model, as evenly spaced order statistics beyond this many."""
 
 
 class FittedState:
@@ -190,7 +190,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         self.seed_ = entropy_seed() if self.random_state is None else int(self.random_state)
         self._fit_encoded(encoded, options, rule)
         self._cut(rule)
-        self.training_scores_ = _thinned(self.training_scores_)
+        self.training_scores_ = calibrating.thinned(self.training_scores_)
         return self
 
     def _fit_encoded(self, encoded: Encoded, options: FitOptions, rule: thresholds.Rule | None) -> None:
@@ -305,12 +305,17 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             batch_size=self.planned_batch_size_,
             seed=seed,
             device=usable_device(self.device),
-            patience=max(5, math.ceil(self.planned_epochs_ / 5)) if early_stopping else None,
+            patience=self._patience(len(encoded)) if early_stopping else None,
             time_limit=None if options.time_limit is None else options.time_limit / share,
             checkpoint=checkpoint,
             resume=options.resume,
             fingerprint=fingerprint,
         )
+
+    def _patience(self, rows: int) -> int:
+        """Return the epochs without a better loss after which training ends."""
+        batches = max(rows // self.planned_batch_size_, 1)
+        return max(5, math.ceil(self.planned_epochs_ / 5), math.ceil(STEPS_OF_PATIENCE / batches))
 
     # --- scores ---------------------------------------------------------------------------------------------------
 
@@ -488,12 +493,3 @@ class TrainedDetector(Detector):
     def _settings(self, *args: Any, **kwargs: Any) -> Settings:
         plain = super()._settings(*args, **kwargs)
         return dataclasses.replace(plain, precision=self.precision, compile=self.compile)
-
-
-def _thinned(ordered: Floats) -> Floats:
-    """Return at most KEPT_TRAINING_SCORES order statistics, evenly spaced, the ends included."""
-    if len(ordered) <= KEPT_TRAINING_SCORES:
-        return ordered
-    places = np.linspace(0, len(ordered) - 1, KEPT_TRAINING_SCORES).round().astype(np.int64)
-    kept: Floats = ordered[places]
-    return kept

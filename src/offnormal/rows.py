@@ -173,7 +173,7 @@ class RowFace(TableFace):
 
     @property
     def _of_images(self) -> bool:
-        return isinstance(self.schema_, ImageSchema)
+        return isinstance(getattr(self, "schema_", None), ImageSchema)
 
     def _learn(self, X: Any) -> Encoded:
         """Learn the schema of the training rows and encode them."""
