@@ -245,3 +245,37 @@ def test_progress_counts_rows_and_epochs() -> None:
     )  # fmt: skip
     assert last.rows_per_second > 0
     assert last.eta_seconds == pytest.approx(0, abs=1e-6)
+
+
+class Normed(Method):
+    """An autoencoder with batch norm and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)
+
+    def rebuilt(self, x: Tensor) -> Tensor:
+        return self.last(nn.functional.dropout(self.norm(self.first(x)).tanh(), 0.1, self.training))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {"reconstruction": (batch.x - self.rebuilt(batch.x)).square().sum(1).mean()}
+
+    def phases(self) -> tuple[Phase, ...]:
+        update = Update("joint", self.losses, tuple(self.parameters()), lambda p: torch.optim.Adam(p, lr=0.1))
+        return (Phase("joint", (update,), 4),)
+
+    def score(self, x: Tensor) -> Tensor:
+        return (x - self.rebuilt(x)).square().sum(1)
+
+
+def test_batch_norm_ends_with_the_means_of_the_training_rows_under_the_final_weights() -> None:
+    """Not with running averages that still remember the first steps: four steps are far too few for those."""
+    rows = 5 + 3 * torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    with scoped(0, "build"):
+        method = Normed()
+    train(method, rows, Settings(batch_size=200, seed=0))
+    before = method.first(rows).detach()
+    torch.testing.assert_close(method.norm.running_mean, before.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(method.norm.running_var, before.var(0), rtol=1e-3, atol=1e-4)
+    assert not method.norm.training
+    assert method.norm.momentum == 0.1

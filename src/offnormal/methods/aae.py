@@ -37,14 +37,13 @@ from torch.optim import Optimizer
 
 from offnormal.backbone_detector import BackboneDetector
 from offnormal.batches import Batch, Batches
-from offnormal.errors import NotSupported
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import code_discriminator, taken_for_real, told_apart
 from offnormal.networks.autoencoding import Autoencoding, squared_error
 from offnormal.networks.backbones import hidden_activations
 from offnormal.networks.mlp import interpolated
 from offnormal.networks.priors import PRIORS, Prior, make_prior
-from offnormal.networks.residuals import ResidualModel, replacement_falls
+from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import param
 
 SCORES = ("reconstruction", "latent", "both")
@@ -158,22 +157,8 @@ class AAENetwork(Autoencoding, Method):
         return torch.stack(list(self.score_parts(x).values())).sum(0)
 
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far the score falls if that column alone takes its best replacement.
-
-        The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
-        training (categories: the three commonest). With "both" the two terms fall apart, and one of them may rise.
-        """
-        if self.residuals is None:
-            raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
-        falls = replacement_falls(
-            x,
-            lambda rows: torch.stack(list(self.score_parts(rows).values()), dim=1),
-            self.residuals,
-            x - self.reconstruct(x),
-            groups,
-            n_groups,
-        )
-        return dict(zip(self.score_parts(x[:1]), falls, strict=True))
+        """Return, per column, how far each part of the score falls with its best replacement (`falls_of_parts`)."""
+        return falls_of_parts(self.score_parts, self.residuals, x, self.reconstruct(x), groups, n_groups)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -39,10 +39,10 @@ from torch import Tensor, nn
 
 from offnormal.backbone_detector import UnmirroredDetector
 from offnormal.batches import Batch, Batches
-from offnormal.errors import InvalidParameter, NotSupported
+from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding
-from offnormal.networks.residuals import ResidualModel, replacement_falls
+from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.networks.similarity import DIFFERENCES, WINDOW, Difference, difference_named
 from offnormal.parameters import param
 from offnormal.pretraining import layer_wise
@@ -124,15 +124,10 @@ class AutoencoderNetwork(Autoencoding, Method):
         """Return, per column, how far the score falls if that column alone takes its best replacement.
 
         A column's own residual is no such measure: one wrong value spoils the reconstruction of the others too.
-        The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
-        training (categories: the three commonest).
         """
-        if self.residuals is None:
-            raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
-        (falls,) = replacement_falls(
-            x, lambda rows: self.score(rows)[:, None], self.residuals, x - self.reconstruct(x), groups, n_groups
+        return falls_of_parts(
+            lambda rows: {"reconstruction": self.score(rows)}, self.residuals, x, self.reconstruct(x), groups, n_groups
         )
-        return {"reconstruction": falls}
 
 
 _PAPER = {"latent_dim": 1, "scaling": "minmax", "learning_rate": 1e-4, "early_stopping": False}

@@ -45,13 +45,13 @@ from torch.optim.lr_scheduler import LRScheduler, StepLR
 
 from offnormal.backbone_detector import BackboneDetector
 from offnormal.batches import Batch, Batches
-from offnormal.errors import InvalidParameter, NotSupported
+from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import code_discriminator, taken_for_real, told_apart
 from offnormal.networks.autoencoding import Autoencoding, squared_error
 from offnormal.networks.backbones import Map
 from offnormal.networks.priors import GeneralizedGaussian, RadialDensity
-from offnormal.networks.residuals import ResidualModel, replacement_falls
+from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import param
 
 SCORES = ("density", "tangent", "normal")
@@ -220,22 +220,8 @@ class GPNDNetwork(Autoencoding, Method):
         return torch.stack(list(self.score_parts(x).values())).sum(0)
 
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far each part of the score falls if that column alone takes its best replacement.
-
-        The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
-        training (categories: the three commonest). The parts fall apart, and one of them may rise.
-        """
-        if self.residuals is None:
-            raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
-        falls = replacement_falls(
-            x,
-            lambda rows: torch.stack(list(self.score_parts(rows).values()), dim=1),
-            self.residuals,
-            x - self.reconstruct(x),
-            groups,
-            n_groups,
-        )
-        return dict(zip(self.score_parts(x[:1]), falls, strict=True))
+        """Return, per column, how far each part of the score falls with its best replacement (`falls_of_parts`)."""
+        return falls_of_parts(self.score_parts, self.residuals, x, self.reconstruct(x), groups, n_groups)
 
 
 def decoder_jacobian(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:

@@ -39,12 +39,12 @@ from torch import Tensor, nn
 
 from offnormal.backbone_detector import UnmirroredDetector
 from offnormal.batches import Batch, Batches
-from offnormal.errors import InvalidParameter, NotSupported
+from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding, squared_error
 from offnormal.networks.backbones import Plan
 from offnormal.networks.memory import Memory, entropy
-from offnormal.networks.residuals import ResidualModel, replacement_falls
+from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import param
 
 
@@ -118,15 +118,11 @@ class MemAENetwork(Autoencoding, Method):
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
         """Return, per column, how far the score falls if that column alone takes its best replacement.
 
-        The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
-        training (categories: the three commonest).
+        A column's own residual is no such measure: one wrong value spoils the reconstruction of the others too.
         """
-        if self.residuals is None:
-            raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
-        (falls,) = replacement_falls(
-            x, lambda rows: self.score(rows)[:, None], self.residuals, x - self.reconstruct(x), groups, n_groups
+        return falls_of_parts(
+            lambda rows: {"reconstruction": self.score(rows)}, self.residuals, x, self.reconstruct(x), groups, n_groups
         )
-        return {"reconstruction": falls}
 
 
 _IMAGES = {

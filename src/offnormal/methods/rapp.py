@@ -37,11 +37,11 @@ from torch import Tensor
 
 from offnormal.backbone_detector import BackboneDetector
 from offnormal.batches import Batches
-from offnormal.errors import InvalidParameter, NotSupported
+from offnormal.errors import InvalidParameter
 from offnormal.method import Encodes, Method, Phase
 from offnormal.networks.autoencoding import squared_error
 from offnormal.networks.pathway import Layered, Spread, pathway_difference, pathway_widths
-from offnormal.networks.residuals import ResidualModel, replacement_falls
+from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import declared, param
 
 BASES = {"autoencoder": "Autoencoder", "vae": "VAE", "aae": "AAE"}
@@ -146,18 +146,11 @@ class RaPPNetwork(Method):
         return d.square().sum(1) if self.spread is None else self.spread.squared_distance(d)
 
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far the score falls if that column alone takes its best replacement.
-
-        The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
-        training (categories: the three commonest).
-        """
+        """Return, per column, how far the score falls with its best replacement (`falls_of_parts`)."""
         model = self._network.residuals
-        if model is None:
-            raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
-        (falls,) = replacement_falls(
-            x, lambda rows: self.score(rows)[:, None], model, x - self.reconstruct(x), groups, n_groups
+        return falls_of_parts(
+            lambda rows: {"pathway": self.score(rows)}, model, x, self.reconstruct(x), groups, n_groups
         )
-        return {"pathway": falls}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -41,11 +41,11 @@ from torch import Tensor, nn
 
 from offnormal.backbone_detector import BackboneDetector
 from offnormal.batches import Batch, Batches
-from offnormal.errors import InvalidParameter, NotSupported
+from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding, squared_error
 from offnormal.networks.backbones import hidden_activations
-from offnormal.networks.residuals import ResidualModel, replacement_falls
+from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import param
 
 LOG_VARIANCES = (-10.0, 10.0)
@@ -210,19 +210,8 @@ class VAENetwork(Autoencoding, Method):
         return torch.stack(list(self.score_parts(x).values())).sum(0)
 
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far the score falls if that column alone takes its best replacement.
-
-        The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
-        training (categories: the three commonest). Of the ELBO the two terms fall apart, and one of them may rise.
-        """
-        if self.residuals is None:
-            raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
-
-        def measures(rows: Tensor) -> Tensor:
-            return torch.stack(list(self.score_parts(rows).values()), dim=1)
-
-        falls = replacement_falls(x, measures, self.residuals, x - self.reconstruct(x), groups, n_groups)
-        return dict(zip(self.score_parts(x[:1]), falls, strict=True))
+        """Return, per column, how far each part of the score falls with its best replacement (`falls_of_parts`)."""
+        return falls_of_parts(self.score_parts, self.residuals, x, self.reconstruct(x), groups, n_groups)
 
 
 def divergence_from_prior(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ Letters: b rows, n features, c columns (groups of features).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from offnormal.batches import Batches
+from offnormal.errors import NotSupported
 
 FULL_UP_TO = 1024
 """Features up to which the residuals' full covariance is kept; beyond, their variances."""
@@ -139,3 +140,41 @@ def replacement_falls(
             best = torch.where(fall.sum(0) > best.sum(0), fall, best)
         falls[:, :, group] = best
     return falls
+
+
+def falls_of_parts(
+    parts: Callable[[Tensor], Mapping[str, Tensor]],
+    model: ResidualModel | None,
+    x: Tensor,
+    rebuilt: Tensor,
+    groups: Tensor,
+    n_groups: int,
+) -> Mapping[str, Tensor]:
+    """Return, per column, how far each part of a score falls if that column alone takes its best replacement.
+
+    The replacement is the best of a handful: the value that suits the other residuals best and three quantiles of
+    training (categories: the three commonest). The sum of the parts chooses, so that a single one may rise.
+
+    Parameters
+    ----------
+    parts : callable
+        Rows (b, n) -> named parts of their score, each (b,).
+    model : ResidualModel or None
+        None for a method that was fitted to images.
+    x, rebuilt : Tensor, shape (b, n)
+    groups, n_groups
+        As `ExplainsFeatures.contributions`.
+
+    Raises
+    ------
+    NotSupported
+        For images.
+    """
+    if model is None:
+        raise NotSupported("Reasons by column are for tables; an image has its map of residuals.")
+
+    def measures(rows: Tensor) -> Tensor:
+        return torch.stack(list(parts(rows).values()), dim=1)
+
+    falls = replacement_falls(x, measures, model, x - rebuilt, groups, n_groups)
+    return dict(zip(parts(x[:1]), falls, strict=True))
