@@ -113,19 +113,22 @@ class Wanted:
         The subfolders to read; none: all.
     skip_unreadable : bool
         Whether to pass over files that cannot be read.
+    of_model : bool
+        Whether size and color are a model's and nobody's wish.
     """
 
     size: Size | None = None
     color: str = "auto"
     only: tuple[str, ...] = ()
     skip_unreadable: bool = False
+    of_model: bool = False
 
 
 def to_score(data: str, detector: Detector, *, skip_unreadable: bool, quiet: bool) -> Images:
     """Read images in the size and the colors of the model."""
     channels, height, width = detector.schema_.shape
     color = {1: "grey", 3: "rgb"}.get(channels, "auto")
-    images = read(data, Wanted((height, width), color, (), skip_unreadable), quiet)
+    images = read(data, Wanted((height, width), color, (), skip_unreadable, of_model=True), quiet)
     if images.pixels.shape[1] != channels:
         raise SchemaMismatch(
             f"The model was fitted to images of {image_in_words(detector.schema_.shape)}; {data!r} has images of "
@@ -144,7 +147,7 @@ def read(data: str, wanted: Wanted, quiet: bool) -> Images:
     """
     from offnormal.data.images import SUFFIXES, Images
 
-    place, changes = Path(data), _Changes()
+    place, changes = Path(data), _Changes(wanted.of_model)
     if place.is_dir():
         images = _from_folder(place, _chosen(_names_in(place), wanted.only, data), wanted, changes, quiet)
     elif wanted.only:
@@ -219,7 +222,8 @@ def _names_in(folder: Path) -> list[str]:
 class _Changes:
     """How many images came in another size or with other colors than is wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, unasked: bool) -> None:
+        self.unasked = unasked
         self.resized = 0
         self.recolored = 0
 
@@ -236,6 +240,13 @@ class _Changes:
         ]
         if done:
             say(messages(), f"Of {how_many(len(images), 'image')}: {', '.join(done)}.")
+        if self.recolored and self.unasked:
+            warnings.warn(
+                f"The model was fitted to {'grey' if channels == 1 else 'color'} images and these are not: their "
+                "scores may mean nothing. Give images like those of training, or train again.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _pixels(file: Path, wanted: Wanted, changes: _Changes) -> Array:

@@ -262,13 +262,22 @@ def parse_rule(rule: str | float | Rule) -> Rule:
 
 
 def default_cut(calibration: ArrayLike) -> Cut:
-    """Place the cut that needs no knowledge of the contamination: conformal at max(0.01, 1 / (n + 1))."""
+    """Place the cut that needs no knowledge of the contamination: conformal at 0.01, or the least the rows support.
+
+    That is 1 / (n + 1), rounded up to three digits, so that a person can read the rule; the cut is the same.
+    """
     n = len(ascending(calibration))
-    cut = Conformal(max(DEFAULT_LEVEL, 1 / (n + 1))).cut(calibration)
+    cut = Conformal(max(DEFAULT_LEVEL, _in_three_digits(1 / (n + 1)))).cut(calibration)
     if cut.details["level"] == DEFAULT_LEVEL:
         return cut
     draft = dataclasses.replace(cut, details=dict(cut.details) | {"wanted": DEFAULT_LEVEL})
     return dataclasses.replace(draft, promise=promise(draft, whole=False))
+
+
+def _in_three_digits(level: float) -> float:
+    """Return the least number of three significant digits that is not below `level`."""
+    digits = 2 - math.floor(math.log10(level))
+    return float(math.ceil(round(level * 10**digits, 9)) / 10**digits)
 
 
 def _rate_range(n: int, rank: int) -> tuple[float, float]:
