@@ -50,18 +50,31 @@ class PCANetwork(DistanceToPlane, Method):
         self.register_buffer("variances", torch.zeros(n_features, dtype=torch.float64))
 
     def summarize(self, batches: Batches) -> None:
-        """Take the covariance of all rows in float64, one batch at a time, and its eigenvectors."""
+        """Take mean, variances and directions of all rows in float64."""
         mean = sum((batch.x.double().sum(0) for batch in batches), start=torch.zeros_like(self.mean)) / batches.n_rows
+        values, vectors = self._few_rows(batches, mean) if batches.n_rows < len(mean) else self._many(batches, mean)
+        q = self._count(values)
+        self.mean.copy_(mean)
+        self.variances.copy_(values)
+        self.directions.copy_(torch.cat([vectors[:, :q], torch.zeros_like(vectors[:, q:])], dim=1))
+
+    def _many(self, batches: Batches, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return variances and directions, greatest first, from the covariance."""
         scatter = torch.zeros_like(self.directions)
         for batch in batches:
             centered = batch.x.double() - mean
             scatter += centered.T @ centered
         values, vectors = torch.linalg.eigh(scatter / max(batches.n_rows - 1, 1))
-        values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-        q = self._count(values)
-        self.mean.copy_(mean)
-        self.variances.copy_(values)
-        self.directions.copy_(torch.cat([vectors[:, :q], torch.zeros_like(vectors[:, q:])], dim=1))
+        return values.flip(0).clamp_min(0), vectors.flip(1)
+
+    def _few_rows(self, batches: Batches, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same from the rows themselves: images have far more pixels than there are images."""
+        centered = torch.cat([batch.x.double() - mean for batch in batches])
+        _, lengths, directions = torch.linalg.svd(centered, full_matrices=False)
+        values, vectors = torch.zeros_like(self.variances), torch.zeros_like(self.directions)
+        values[: len(lengths)] = lengths.square() / max(batches.n_rows - 1, 1)
+        vectors[:, : len(lengths)] = directions.T
+        return values, vectors
 
     def _count(self, values: Tensor) -> int:
         """Return q: the asked count, or as many as explain the asked share; always one direction is left over."""

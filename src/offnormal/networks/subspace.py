@@ -75,7 +75,8 @@ class DistanceToPlane:
 
     def _residual(self, x: Tensor) -> Tensor:
         centered = x.double() - self.origin()
-        return centered - (centered @ self.directions) @ self.directions.T
+        kept = self.directions[:, : self._kept()]  # the rest is zero, and most of it where rows are images
+        return centered - (centered @ kept) @ kept.T
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Return the nearest point of the plane, shape (b, n)."""
