@@ -100,11 +100,106 @@ def draw_auto(plt: Any, shown: dict[str, Any]) -> Any:
     return figure
 
 
+def draw_code_size(plt: Any, shown: dict[str, Any]) -> Any:
+    """Left AUROC over the width of the code with its band, right the errors of normal and anomalous images."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.2), layout="tight")
+    for name, color in zip(shown["auroc"], OTHERS, strict=False):
+        width, mean, low, high = zip(*shown["auroc"][name], strict=True)
+        left.plot(width, mean, color=color, marker="o", markersize=3, linewidth=1.2, label=name)
+        left.fill_between(width, low, high, color=color, alpha=0.12, linewidth=0)
+        for figure_name, style in (("mean_normal_score", "--"), ("mean_anomaly_score", "-")):
+            points = shown["errors"].get(name, {}).get(figure_name)
+            if points:
+                width, mean, *_ = zip(*points, strict=True)
+                right.plot(width, mean, color=color, linestyle=style, marker="o", markersize=3, linewidth=1.2)
+    for axis, label in ((left, "AUROC"), (right, "squared error; dashed: normal,\nsolid: anomalous images")):
+        axis.set_xscale("log", base=2)
+        axis.set_xlabel("axes of the code")
+        axis.set_ylabel(label)
+    right.set_yscale("log")
+    _legend_right(figure, left)
+    return figure
+
+
+def draw_image_contamination(plt: Any, shown: dict[str, Any]) -> Any:
+    """One line per row over the percentage; dashed: baselines and the untrained network."""
+    figure, axis = plt.subplots(figsize=(5.5, 3.2), layout="tight")
+    for (name, points), color in zip(shown.items(), OTHERS * 2, strict=False):
+        share, mean, *_ = zip(*points, strict=True)
+        style = "-" if name in ("AE", "RaPP, NAP", "VAE", "AAE", "MemAE") else "--"
+        axis.plot(share, mean, color=color, linestyle=style, marker="o", markersize=3, linewidth=1.2, label=name)
+    axis.set_xlabel("% of the training images that are anomalies")
+    axis.set_ylabel("AUROC")
+    _legend_right(figure, axis)
+    return figure
+
+
+def draw_latent_density(plt: Any, shown: dict[str, Any]) -> Any:
+    """One line per row with a dot for either kind of normality and a bar over the digits."""
+    names = list(next(iter(shown.values())))[::-1]
+    figure, axis = plt.subplots(figsize=(6.5, 0.34 * len(names) + 1))
+    for place, (protocol, color) in enumerate(zip(shown, (CLEAN, MIXED), strict=False)):
+        label = "one digit is normal" if protocol.startswith("rapp_unimodal") else "nine digits are normal"
+        _dots(axis, names, shown[protocol], color, offset=0.12 * (1 - 2 * place), label=label)
+    axis.axvline(0.5, color=GRAY, linestyle="--", linewidth=0.8)
+    axis.set_xlabel("AUROC")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+def draw_differences(plt: Any, shown: dict[str, Any]) -> Any:
+    """One panel per set of parts: AUROC of images and of pixels."""
+    figure, axes = plt.subplots(1, len(shown), figsize=(4.2 * len(shown) + 1, 2.8), sharey=True, squeeze=False)
+    names = list(next(iter(shown.values())))[::-1]
+    for axis, (data, rows) in zip(axes[0], shown.items(), strict=True):
+        for key, label, color in (("auroc", "images", CLEAN), ("pixel_auroc", "pixels", MIXED)):
+            found = {name: row[key] for name, row in rows.items() if key in row}
+            bars = {name: [mean, mean - sd, mean + sd] for name, (mean, sd) in found.items()}
+            _dots(axis, names, bars, color, label=label)
+        axis.set_title(data)
+        axis.set_xlabel("AUROC")
+    figure.tight_layout()
+    _legend_right(figure, axes[0][0])
+    return figure
+
+
+def draw_memory(plt: Any, shown: dict[str, Any]) -> Any:
+    """One panel per figure: AUROC, the largest weight, the slots read."""
+    figure, axes = plt.subplots(1, len(shown), figsize=(2.7 * len(shown) + 1.5, 2.4), sharey=True, squeeze=False)
+    names = list(next(iter(shown.values())))[::-1]
+    labels = {"auroc": "AUROC", "largest_weight": "largest weight", "slots_read": "slots read"}
+    for axis, (key, rows) in zip(axes[0], shown.items(), strict=True):
+        _dots(axis, names, rows, CLEAN)
+        axis.set_xlabel(labels[key])
+    figure.tight_layout()
+    return figure
+
+
+def _dots(
+    axis: Any, names: list[str], rows: dict[str, Any], color: str, *, offset: float = 0.0, label: str | None = None
+) -> None:
+    """One dot per row with a bar from the second to the third number."""
+    for name in rows:
+        mean, low, high = rows[name]
+        ends = [[mean - low], [high - mean]]
+        place = names.index(name) + offset
+        axis.errorbar([mean], [place], xerr=ends, fmt="o", color=color, markersize=4, capsize=2, linewidth=1,
+                      label=label)  # fmt: skip
+        label = None
+    axis.set_yticks(range(len(names)), names)
+    axis.grid(axis="y", color=GRAY, alpha=0.2, linewidth=0.5)
+
+
 DRAW: dict[str, tuple[str, Callable[[Any, dict[str, Any]], Any]]] = {
     "f1_by_seed": ("F1 by seed on the four data sets of the DAGMM paper", draw_seeds),
     "contamination": ("F1 against contamination of the training data", draw_contamination),
     "ablations": ("F1 of DAGMM with one change at a time", draw_ablations),
     "auto": ("Mean AUROC on thirteen public tables, clean and contaminated", draw_auto),
+    "code_size": ("AUROC and errors over the width of the code", draw_code_size),
+    "latent_density": ("AUROC of code, error and both", draw_latent_density),
+    "image_contamination": ("AUROC against contamination of the training images", draw_image_contamination),
+    "differences": ("AUROC of images and pixels by the difference that is scored", draw_differences),
+    "memae_ablation": ("AUROC and addressing of MemAE with one change at a time", draw_memory),
 }
 
 

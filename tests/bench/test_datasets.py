@@ -17,6 +17,7 @@ ROWS = {  # from the table of the data folder: rows, columns, anomalies
     "mammography": (11183, 6, 260), "musk": (3062, 166, 97), "optdigits": (5216, 64, 150),
     "pendigits": (6870, 16, 156), "satellite": (6435, 36, 2036), "satimage-2": (5803, 36, 71),
     "shuttle": (49097, 9, 3511), "vowels": (1456, 12, 50), "wbc": (223, 9, 10), "wbc_odds378": (378, 30, 21),
+    "mvtec_screw_64": (480, 64, 64, 119), "magnetic_tile_64": (1344, 64, 64, 392),
 }  # fmt: skip
 CLASSES = {  # training and test images of each class together
     "mnist": (6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958),
@@ -43,10 +44,44 @@ def test_every_class_of_a_set_of_images_is_a_data_set_of_all_its_images(group: s
     assert np.array_equal(np.sum([y for _, y in every], axis=0), np.ones(len(images)))
 
 
+def test_images_with_masks_are_shrunk_by_their_means_and_a_defect_by_any_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    first, then = (draw.integers(0, 256, (rows, 4, 6), dtype=np.uint8) for rows in (2, 3))
+    mask = draw.random((3, 4, 6)) < 0.15
+    mask[0] = False
+    np.savez(tmp_path / "parts.npz", x_train=first, x_test=then, y_test=np.array([0, 1, 1], dtype=np.uint8),
+             mask_packed=np.packbits(mask.reshape(3, -1), axis=1), mask_shape=mask.shape)  # fmt: skip
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    data = DataSet("parts", "parts.npz", shrink=2, masked=True)
+    images, y = load(data)
+    assert (images.shape, images.dtype) == ((5, 2, 3), np.uint8)
+    assert list(y) == [0, 0, 0, 1, 1]
+    assert images[1, 1, 2] == np.rint(first[1, 2:, 4:].mean())
+    assert images[3, 0, 1] == np.rint(then[1, :2, 2:4].mean())
+    masks = datasets.masks(data)
+    assert not masks[:3].any()
+    assert masks[3:].any()
+    for image, row, column in np.ndindex(2, 2, 3):
+        square = mask[1 + image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        assert masks[3 + image, row, column] == square.any()
+
+
+def test_the_masks_are_of_the_defects(shared_data: Path) -> None:
+    for name, without in (("mvtec_screw_64", 0), ("magnetic_tile_64", 5)):
+        data = data_set(name)
+        _, y = load(data)
+        marked = datasets.masks(data).any((1, 2))
+        assert not marked[y == 0].any()
+        assert (y == 1).sum() - marked.sum() == without
+
+
 def test_a_fast_run_takes_few_images() -> None:
     y = (np.arange(70_000) % 10 == 0).astype(np.int64)
     pool = data_set("mnist_0").pool(y, 0, fast=True)
     assert (len(pool), y[pool].sum()) == (datasets.FAST_IMAGES, datasets.FAST_IMAGES // 10)
+    assert len(data_set("magnetic_tile_64").pool(y[:1344], 0, fast=True)) <= datasets.FAST_IMAGES
 
 
 def test_the_raw_kddcup_file_keeps_its_texts_and_loses_its_label(shared_data: Path) -> None:

@@ -12,18 +12,23 @@ from offnormal.bench.image_protocols import (
     MemaeImages,
     RappMultimodal,
     RappUnimodal,
+    SoundParts,
     best_inlier_cut,
 )
 from offnormal.bench.protocols import Floats, Ints, Protocol
+from offnormal.errors import DataError
 
 OF_CLASS = np.tile([0, 1, 0, 1, 0], 20)
-EVERY = [RappMultimodal(), RappUnimodal(), MemaeImages(), Gpnd(), Gpnd(5)]
+EVERY = [RappMultimodal(), RappMultimodal(7), RappUnimodal(), RappUnimodal(20), MemaeImages(), SoundParts(), Gpnd(),
+         Gpnd(5)]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("protocol", "normal_is", "fitted", "normal_tested", "anomalies_tested", "validated"),
     [
         (RappMultimodal(), 0, 36, 12, 40, 0),  # 60 normal images: 36, 12 unused, 12; all of the class
+        (RappMultimodal(7), 0, 7, 12, 40, 0),
+        (SoundParts(), 0, 53, 7, 40, 0),  # eight ninths of 60
         (RappUnimodal(), 1, 24, 8, 8, 0),  # 40 normal images: 24, 8 unused, 8; as many others
         (MemaeImages(), 1, 27, 13, 6, 0),  # two thirds of 40; 6 of 19 are 31.6 %, the nearest to 30 %
         (Gpnd(), 1, 24, 8, 12, 8 + 12),
@@ -60,11 +65,36 @@ def test_few_outliers_are_a_part_of_all() -> None:
     assert np.array_equal(Gpnd(5).split(y, 0).train, Gpnd().split(y, 0).train)
 
 
+def test_contamination_is_a_share_of_the_training_images_and_touches_nothing_else() -> None:
+    y = RappUnimodal().anomalies(OF_CLASS)
+    clean, some, more = (RappUnimodal(share).split(y, 3) for share in (0, 20, 40))
+    for split, novel in ((some, 6), (more, 16)):  # 6 of 30 and 16 of 40 images, 24 of them normal
+        assert y[split.train].sum() == novel
+        assert len(split.train) == 24 + novel
+        assert np.array_equal(split.test, clean.test)
+        assert not set(split.train) & set(split.test)
+        places = np.flatnonzero(y[split.train])
+        assert not np.array_equal(places, np.arange(24, 24 + novel))  # their order does not tell them
+    assert set(clean.train) < set(some.train) < set(more.train)
+    with pytest.raises(DataError, match="80 % anomalies in training need 96"):
+        RappUnimodal(80).split(y, 3)
+
+
+def test_few_training_images_are_a_part_of_all() -> None:
+    y = RappMultimodal().anomalies(OF_CLASS)
+    few, every = RappMultimodal(7).split(y, 3), RappMultimodal().split(y, 3)
+    assert set(few.train) < set(every.train)
+    assert np.array_equal(few.test, every.test)
+
+
 def test_names_and_sentences_tell_protocols_apart() -> None:
     assert [protocol.name for protocol in EVERY] == [
         "rapp_multimodal",
+        "rapp_multimodal:7",
         "rapp_unimodal",
+        "rapp_unimodal_contaminated:20",
         "memae_images",
+        "sound_parts",
         "gpnd",
         "gpnd:5",
     ]

@@ -19,7 +19,14 @@ from sklearn.preprocessing import StandardScaler
 from offnormal.bench import datasets
 from offnormal.bench.contenders import Contender, Fitted, FittedMethod
 from offnormal.bench.datasets import DataSet
-from offnormal.bench.image_protocols import Gpnd, MemaeImages, RappMultimodal, RappUnimodal, best_inlier_cut
+from offnormal.bench.image_protocols import (
+    Gpnd,
+    MemaeImages,
+    RappMultimodal,
+    RappUnimodal,
+    SoundParts,
+    best_inlier_cut,
+)
 from offnormal.bench.jobs import Cell, Job, cells
 from offnormal.bench.measure import figures, measured, measured_together
 from offnormal.bench.protocols import Dagmm, Protocol
@@ -85,6 +92,8 @@ def test_a_run_of_pca_is_what_scikit_learn_gives(toy: DataSet) -> None:
     assert (record["anomalies_given"], record["anomalies_tested"]) == (0, y[test].sum())
     assert record["parameters"]["n_components"] == 2
     assert record["features"] == 3
+    for label, name in enumerate(("mean_normal_score", "mean_anomaly_score")):
+        assert record[name] == pytest.approx(errors(X[test])[y[test] == label].mean(), rel=1e-4)
     assert record["last_losses"] == {}
     assert record["peak_memory_mb"] > 50
     assert record["command"] == "offnormal bench run toy --data toy --protocol dagmm --row PCA --seed 0"
@@ -140,6 +149,47 @@ def test_the_error_of_images_is_the_sum_over_their_pixels(toy_images: DataSet) -
     assert record["reconstruction_error"] == pytest.approx(((pixels - rebuilt) ** 2).sum(1).mean(), rel=1e-4)
 
 
+def test_the_figures_of_a_map_are_over_all_pixels_of_images_whose_defect_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(100, 20, size=(60, 4, 4))
+    y, mask = np.repeat([0, 1], [40, 20]), np.zeros((60, 4, 4), dtype=bool)
+    mask[40:, 1, 2] = True
+    x[mask] += 100
+    mask[55:] = False  # defects nobody marked
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    np.savez(folder / "parts.npz", x=x.clip(0, 255).astype(np.uint8), y=y, mask_shape=mask.shape,
+             mask_packed=np.packbits(mask.reshape(60, -1), axis=1))  # fmt: skip
+    monkeypatch.setenv(datasets.VARIABLE, str(folder))
+    data = DataSet("parts", "parts.npz", masked=True)
+    contender = Contender("PCA", "pca", parameters={"n_components": 3})
+    record = measured(Job(Cell("toy", data, SoundParts(), contender, 1), 0))
+    train, test = SoundParts().split(y, 0)
+    pixels = datasets.load(data)[0].reshape(60, -1) / 255
+    pca = PCA(3).fit(pixels[train])
+    maps = (pixels - pca.inverse_transform(pca.transform(pixels))) ** 2
+    known = test[test < 55]
+    labels, values = mask.reshape(60, -1)[known].ravel(), maps[known].ravel()
+    assert record["pixel_auroc"] == pytest.approx(metrics.roc_auc_score(labels, values), rel=1e-4)
+    expected = metrics.average_precision_score(labels, values)
+    assert record["pixel_average_precision"] == pytest.approx(expected, rel=1e-3)
+    neighbors = Contender("k-NN", "knn", parameters={"scaling": "unit"})
+    assert "pixel_auroc" not in measured(Job(Cell("toy", data, SoundParts(), neighbors, 1), 0))
+
+
+def test_how_a_memory_is_read_is_in_the_record(toy: DataSet) -> None:
+    net = {"n_slots": 5, "hidden_sizes": (4,), "latent_dim": 2, "epochs": 1, "shrinkage": 0.0}
+    record = measured(job(toy, Contender("MemAE", "memae", parameters=net)))
+    assert record["slots_read"] == 5  # a softmax without a cut reads every slot
+    assert 1 / 5 < record["largest_weight"] < 1
+    cut = measured(job(toy, Contender("MemAE", "memae", parameters=net | {"shrinkage": 1.0})))
+    assert 1 <= cut["slots_read"] < 5
+    assert cut["largest_weight"] > record["largest_weight"]
+    assert "slots_read" not in measured(job(toy, Contender("PCA", "pca")))
+
+
 def test_rows_that_are_scores_of_one_network_are_trained_once_and_as_if_alone(toy: DataSet) -> None:
     parameters = {"epochs": 3, "early_stopping": True}
     energy = Contender("energy", "dsebm", parameters=parameters)
@@ -177,12 +227,16 @@ def test_the_last_losses_are_those_of_the_last_epoch(toy: DataSet) -> None:
     assert len(fitted.history) == 3
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if table.groups else name
-                                  for name, table in TABLES.items()])  # fmt: skip
+def of_images(name: str) -> bool:
+    return any(data.group or data.masked for data in TABLES[name].data_sets)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if of_images(name) else name
+                                  for name in TABLES])  # fmt: skip
 def test_every_row_of_a_table_runs(name: str, shared_data: Path) -> None:
     """Of a paper's own size only rows that train: their other scores, and untrained nets, run in the small table."""
     table = TABLES[name]
-    large = table.groups and not name.endswith("_small")
+    large = f"{name}_small" in TABLES
     quick = replace(table, data=table.data[:1], protocols=table.protocols[-1:])
     found = cells(quick, fast=True)
     every = (Job(c, 0) for c in found if not (large and (c.contender.scores_of or c.contender.untrained_of)))

@@ -1,4 +1,4 @@
-"""The claims that docs/findings.md holds against the raw records: the DAGMM paper's, and our own.
+"""The claims that docs/findings.md holds against the raw records: the DAGMM paper's, our own, and the field's.
 
 A claim is a function here, and words in `findings.en.md.j2` and `findings.ko.md.j2`.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from offnormal.bench.claim import Claim
+from offnormal.bench.field_claims import FIELD
 from offnormal.bench.lookup import (
     KDDCUP,
     PROTOCOL,
@@ -30,7 +31,7 @@ from offnormal.bench.tables import (
     RIVALS_TABLE,
     SHARE_TABLE,
 )
-from offnormal.bench.verdicts import Check, Number, Outcome, Relation, together
+from offnormal.bench.verdicts import Check, Number, Outcome, Relation
 
 PAPER, OURS = "DAGMM", "DAGMM, our defaults"
 QUICK = "paper, 20 epochs at 1e-3"
@@ -48,63 +49,6 @@ AIMS = {"clean_half": 0.970, "mixed_half": 0.890}
 ABOVE, BELOW, NEAR = Relation.ABOVE, Relation.BELOW, Relation.NEAR
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A claim with its numbers.
-
-    Attributes
-    ----------
-    key : str
-        By which the template knows it.
-    tables : tuple of str
-        The bench tables it rests on.
-    checks : tuple of Check
-        What has to be so.
-    lines : tuple of Line
-    figures : tuple of str
-        The columns of the lines.
-    steady : tuple of Number
-        Whose standard deviation is held against `STEADY`.
-    refuted : bool
-        Whether one comparison that went against it is enough, and there is one.
-    reaching : tuple of Number
-        Rows that did not learn, of which the runs at `HIGH_F1` or above are counted.
-    comparators : tuple of str
-        The rows that the claim names one by one as worse.
-    """
-
-    key: str
-    tables: tuple[str, ...]
-    checks: tuple[Check, ...]
-    lines: tuple[Line, ...]
-    figures: tuple[str, ...] = RANKING
-    steady: tuple[Number, ...] = ()
-    refuted: bool = False
-    reaching: tuple[Number, ...] = ()
-    comparators: tuple[str, ...] = ()
-
-    @property
-    def so_far(self) -> Outcome:
-        """Return what the measured checks have in common, or MIXED; FAILS if the claim is refuted."""
-        return Outcome.FAILS if self.refuted else together(self.checks)[0]
-
-    @property
-    def outcome(self) -> Outcome:
-        """Return the same once half of the checks are measured, until then MISSING; a refuted claim FAILS at once."""
-        missing = self.counts.get(Outcome.MISSING, 0)
-        return Outcome.MISSING if 2 * missing > len(self.checks) and not self.refuted else self.so_far
-
-    @property
-    def counts(self) -> dict[Outcome, int]:
-        """Return how many checks came out how."""
-        return together(self.checks)[1]
-
-    @property
-    def complete(self) -> bool:
-        """Return whether no run of any check is missing."""
-        return all(check.complete for check in self.checks)
-
-
 def claims(lookup: Lookup) -> tuple[Claim, ...]:
     """Return every claim in the order of the page."""
     return tuple(
@@ -112,7 +56,7 @@ def claims(lookup: Lookup) -> tuple[Claim, ...]:
         for make in (
             _reaches_the_paper, _evidence_of_learning, _training_helps, _reconstruction_error, _pre_trained_stay,
             _end_to_end, _both_aspects, _plain_mixture, _parts, _changes, _alternating, _contamination, _auto,
-            _auto_on_the_four,
+            _auto_on_the_four, *FIELD,
         )
     )  # fmt: skip
 
@@ -313,7 +257,14 @@ def _auto(lookup: Lookup) -> Claim:
         for name in (*own, *others)
     )
     return Claim(
-        "auto", ("adbench",), (*central, *views), shown, figures, refuted=_one_fails(central), comparators=tuple(others)
+        "auto",
+        ("adbench",),
+        (*central, *views),
+        shown,
+        figures,
+        refuted=_one_fails(central),
+        comparators=tuple(others),
+        beside=False,
     )
 
 

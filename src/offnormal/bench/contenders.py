@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from offnormal.bench import baselines
 from offnormal.bench.datasets import DATA_SETS
-from offnormal.errors import UnknownName
+from offnormal.errors import NotSupported, UnknownName
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,6 +184,14 @@ class Fitted(ABC):
     def score(self, rows: Any) -> Floats:
         """Return the score of each row, greater = more anomalous."""
 
+    def maps(self, rows: Any) -> NDArray[np.float32] | None:
+        """Return how unusual each pixel of each image is, (rows, h, w); None if the contender does not say."""
+        return None
+
+    def memory_use(self, rows: Any) -> dict[str, float]:
+        """Return, of a network with a memory, how it reads it; of others nothing."""
+        return {}
+
 
 class FittedMethod(Fitted):
     """One of our methods, fitted.
@@ -218,6 +226,30 @@ class FittedMethod(Fitted):
     def score(self, rows: Any) -> Floats:
         """Return the method's score."""
         return self.detector.anomaly_score(rows)
+
+    def maps(self, rows: Any) -> NDArray[np.float32] | None:
+        """Return the method's own map, or its squared residuals; None if it has neither."""
+        try:
+            return self.detector.residual_maps(rows)
+        except NotSupported:
+            return None
+
+    def memory_use(self, rows: Any) -> dict[str, float]:
+        """Return means over rows and positions: the largest addressing weight, and how many are not zero."""
+        import torch
+
+        from offnormal.methods.memae import MemAENetwork
+
+        method, preprocess = self.detector.scorer_.method, self.detector.scorer_.preprocess
+        if not isinstance(method, MemAENetwork):
+            return {}
+
+        def use(block: Tensor) -> Tensor:
+            _, weights = method.remember(preprocess(block))
+            return torch.stack([weights.amax(-1).mean(1), (weights > 0).sum(-1).float().mean(1)], dim=1)
+
+        largest, read = self.detector.scorer_.in_blocks(use, _encoded(self.detector, rows)).mean(0)
+        return {"largest_weight": float(largest), "slots_read": float(read)}
 
 
 class FittedBaseline(Fitted):
@@ -326,11 +358,15 @@ def _reconstruction_error(detector: Detector, rows: Any) -> float | None:
     method, preprocess = detector.scorer_.method, detector.scorer_.preprocess
     if not isinstance(method, Reconstructs):
         return None
-    table = isinstance(rows, np.ndarray) and rows.ndim == 2
-    encoded = rows if table else detector.schema_.encode(rows)
 
     def errors(block: Tensor) -> Tensor:
         x: Tensor = preprocess(block)
         return (x - method.reconstruct(x)).square().flatten(1).sum(1)
 
-    return float(detector.scorer_.in_blocks(errors, encoded).mean())
+    return float(detector.scorer_.in_blocks(errors, _encoded(detector, rows)).mean())
+
+
+def _encoded(detector: Detector, rows: Any) -> Any:
+    """Return the rows as the scorer takes them."""
+    table = isinstance(rows, np.ndarray) and rows.ndim == 2
+    return rows if table else detector.schema_.encode(rows)

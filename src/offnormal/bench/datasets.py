@@ -66,6 +66,10 @@ class DataSet:
         The set of images that this is a class of; its classes are shown together. Empty: none.
     number : int or None
         Of that class in the file.
+    shrink : int
+        Images with masks: the side of the squares of pixels that are averaged into one.
+    masked : bool
+        Whether the file has the masks of the defects.
     """
 
     name: str
@@ -75,6 +79,8 @@ class DataSet:
     drawn: int | None = None
     group: str = ""
     number: int | None = None
+    shrink: int = 1
+    masked: bool = False
 
     def pool(self, y: Ints, seed: int, *, fast: bool = False) -> Ints:
         """Return the places of the rows that take part in the run of this seed, ascending.
@@ -91,7 +97,7 @@ class DataSet:
             draw = numpy_generator(seed, "bench", "anomalies")
             drawn = draw.choice(np.flatnonzero(y == 1), self.drawn, replace=False)
             places = np.sort(np.concatenate([np.flatnonzero(y == 0), drawn]))
-        most = FAST_IMAGES if self.group else FAST_ROWS
+        most = FAST_IMAGES if self.group or self.masked else FAST_ROWS
         if fast and len(places) > most:
             draw = numpy_generator(seed, "bench", "fast")
             classes = [places[y[places] == label] for label in (0, 1)]
@@ -119,6 +125,8 @@ DATA_SETS = {
             for group, file in _IMAGES.items()
             for number in range(N_CLASSES)
         ),
+        DataSet("mvtec_screw_64", "defects/mvtec_screw_256.npz", "a defect", shrink=4, masked=True),
+        DataSet("magnetic_tile_64", "defects/magnetic_tile.npz", "a defect", shrink=2, masked=True),
     )
 }
 
@@ -187,12 +195,21 @@ def load(data: DataSet) -> tuple[Any, Ints]:
         If the folder or the file is missing or unreadable.
     """
     check_files([data])
+    if data.masked:
+        images, y, _ = _read_masked(data_folder() / data.file, data.shrink)
+        return images, y
     rows, labels = _read(data_folder() / data.file)
     if data.number is not None:
         return rows, np.where(labels == data.number, 1, 0)
     if data.file != _KDD_FILE:
         return rows, labels
     return rows, np.where((labels == KDD_NORMAL) == (data.anomaly == _NORMAL_TRAFFIC), 1, 0)
+
+
+def masks(data: DataSet) -> NDArray[np.bool_]:
+    """Return which pixels of each image are defects, (rows, h, w); of a defect without a mask, none."""
+    check_files([data])
+    return _read_masked(data_folder() / data.file, data.shrink)[2]
 
 
 def take(rows: Any, places: Ints) -> Any:
@@ -212,3 +229,23 @@ def _read(path: Path) -> tuple[Any, Any]:
 
     table = read_table(path, names=KDD_COLUMNS, text_columns=_KDD_TEXTS)
     return table.drop_columns(["label"]), np.asarray(table["label"])
+
+
+@functools.lru_cache(maxsize=1)
+def _read_masked(path: Path, side: int) -> tuple[NDArray[np.uint8], Ints, NDArray[np.bool_]]:
+    """Return images, labels and masks, a square of side² pixels made one: their mean; a defect if one of them is."""
+    with np.load(path) as file:
+        parts = [file[name] for name in ("x_train", "x_test", "x") if name in file.files]
+        labels = file["y_test"] if "y_test" in file.files else file["y"]
+        images, shape = np.concatenate(parts), tuple(file["mask_shape"])
+        masks = np.unpackbits(file["mask_packed"], axis=1)[:, : shape[1] * shape[2]].reshape(shape)
+    sound = len(images) - len(labels)  # training images of the file come first and have no mask
+    y = np.concatenate([np.zeros(sound, dtype=np.int64), labels.astype(np.int64)])
+    masks = np.concatenate([np.zeros((sound, *shape[1:]), dtype=masks.dtype), masks])
+    means = np.rint(_squares(images, side).mean((2, 4))).astype(np.uint8)
+    return means, y, _squares(masks, side).max((2, 4)).astype(np.bool_)
+
+
+def _squares(images: NDArray[Any], side: int) -> NDArray[Any]:
+    rows, h, w = images.shape
+    return images.reshape(rows, h // side, side, w // side, side)

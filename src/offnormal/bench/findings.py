@@ -14,6 +14,7 @@ from typing import Any
 
 from offnormal.bench import papers, plots
 from offnormal.bench.claims import AIMS, ERROR_MARGIN, F1_MARGIN, HIGH_F1, STEADY, claims
+from offnormal.bench.field_claims import FAILS, LEVEL, WORKS
 from offnormal.bench.lookup import Line, Lookup
 from offnormal.bench.overview import floors, overview, standings
 from offnormal.bench.verdicts import Number
@@ -48,13 +49,16 @@ def page(folder: Path, language: str = "en", figures: Path = plots.FOLDER) -> st
         standings=standings,
         folder=_name_of(folder),
         bar=HIGH_F1,
-        plots=plots.drawn(lookup, figures),
+        plots=[*plots.drawn(lookup, figures), *plots.cases(figures)],
         tried=tried(),
         sources=papers.SOURCES,
         steady=STEADY,
         f1_margin=F1_MARGIN,
         error_margin=ERROR_MARGIN,
         aims=AIMS,
+        level=LEVEL,
+        works=WORKS,
+        fails=FAILS,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from offnormal.bench.protocols import Floats, Ints, Protocol, Split
+from offnormal.errors import DataError
 from offnormal.metrics.ranking import f1_at_prevalence
 from offnormal.random import numpy_generator
 
@@ -38,50 +39,88 @@ class OneClass(Protocol):
 
 @dataclass(frozen=True)
 class RappMultimodal(Protocol):
-    """The named class is the novelty, the nine others are normal (Kim et al., RaPP)."""
+    """The named class is the novelty, the nine others are normal (Kim et al., RaPP).
+
+    Attributes
+    ----------
+    most : int or None
+        Training images drawn of the 60 %; None: all of them.
+    """
+
+    most: int | None = None
 
     @property
     def name(self) -> str:
-        """Return "rapp_multimodal"."""
-        return "rapp_multimodal"
+        """Return "rapp_multimodal" or "rapp_multimodal:10000"."""
+        return "rapp_multimodal" if self.most is None else f"rapp_multimodal:{self.most}"
 
     @property
     def about(self) -> str:
         """Say what trains and what tests."""
+        drawn = "" if self.most is None else f" ({self.most:,} of them, drawn by the seed)"
         return (
-            "The class is the novelty, the nine others are normal. Of the normal images 60 % train, 20 % are the "
-            "paper's validation part, which is not used, and 20 % test together with all images of the class; "
+            f"The class is the novelty, the nine others are normal. Of the normal images 60 % train{drawn}, 20 % are "
+            "the paper's validation part, which is not used, and 20 % test together with all images of the class; "
             "flagged is the true share."
         )
 
     def split(self, y: Ints, seed: int) -> Split:
         """Return 60 % of the normal images; 20 % of them and all anomalies."""
         train, _, test = _fifths(np.flatnonzero(y == 0), seed)
-        return Split(train, np.concatenate([test, np.flatnonzero(y == 1)]))
+        return Split(train[: self.most], np.concatenate([test, np.flatnonzero(y == 1)]))
 
 
 @dataclass(frozen=True)
 class RappUnimodal(OneClass):
-    """The named class is normal; as many of the others are drawn as normal images test (Kim et al., RaPP)."""
+    """The named class is normal; as many of the others are drawn as normal images test (Kim et al., RaPP).
+
+    Attributes
+    ----------
+    contamination : float
+        Percentage **of the training images** that are of the other classes, to the nearest image. Ours, not the
+        paper's. A greater one contains a smaller one, and the test images stay.
+    """
+
+    contamination: float = 0
 
     @property
     def name(self) -> str:
-        """Return "rapp_unimodal"."""
-        return "rapp_unimodal"
+        """Return "rapp_unimodal" or "rapp_unimodal_contaminated:5"."""
+        return f"rapp_unimodal_contaminated:{self.contamination:g}" if self.contamination else "rapp_unimodal"
 
     @property
     def about(self) -> str:
         """Say what trains and what tests."""
+        added = (
+            f" together with novel images until these are {self.contamination:g} % of the training images"
+            if self.contamination
+            else ""
+        )
         return (
-            "The class is normal, the nine others are novel. Of the normal images 60 % train, 20 % are the paper's "
-            "validation part, which is not used, and 20 % test together with as many novel images, drawn by the seed; "
-            "flagged is the true share, a half."
+            f"The class is normal, the nine others are novel. Of the normal images 60 % train{added}, 20 % are the "
+            "paper's validation part, which is not used, and 20 % test together with as many novel images, drawn by "
+            "the seed; flagged is the true share, a half."
         )
 
     def split(self, y: Ints, seed: int) -> Split:
-        """Return 60 % of the normal images; 20 % of them and as many anomalies."""
+        """Return 60 % of the normal images, with the contamination; 20 % of them and as many anomalies."""
         train, _, test = _fifths(np.flatnonzero(y == 0), seed)
-        return Split(train, np.concatenate([test, _drawn(y, len(test), seed)]))
+        novel = _drawn(y, len(test), seed)
+        return Split(self._contaminated(train, y, novel, seed), np.concatenate([test, novel]))
+
+    def _contaminated(self, train: Ints, y: Ints, tested: Ints, seed: int) -> Ints:
+        """Return the training images and the novel ones among them, shuffled; those tested take no part."""
+        if not self.contamination:
+            return train
+        rest = np.setdiff1d(np.flatnonzero(y == 1), tested)
+        wanted = round(self.contamination / (100 - self.contamination) * len(train))
+        if wanted > len(rest):
+            raise DataError(
+                f"{self.contamination:g} % anomalies in training need {wanted:,}; beside the tested ones there are "
+                f"{len(rest):,}."
+            )
+        added = numpy_generator(seed, "bench", "contamination").permutation(rest)[:wanted]
+        return numpy_generator(seed, "bench", "order").permutation(np.concatenate([train, added]))
 
 
 @dataclass(frozen=True)
@@ -117,6 +156,34 @@ class MemaeImages(OneClass):
         cut = round(len(normal) * 2 / 3)
         wanted = round(self.share / (1 - self.share) * (len(normal) - cut))
         return Split(normal[:cut], np.concatenate([normal[cut:], _drawn(y, wanted, seed)]))
+
+
+@dataclass(frozen=True)
+class SoundParts(Protocol):
+    """Eight ninths of the images without a defect train, as many as in MVTec AD's screws; all others test."""
+
+    @property
+    def name(self) -> str:
+        """Return "sound_parts"."""
+        return "sound_parts"
+
+    @property
+    def about(self) -> str:
+        """Say what trains and what tests."""
+        return (
+            "Of the images without a defect eight ninths train, drawn by the seed; the others test together with all "
+            "images of defects; flagged is the true share. Every seed splits anew, where MVTec AD has one split."
+        )
+
+    def split(self, y: Ints, seed: int) -> Split:
+        """Return eight ninths of the sound images; the others and all defects."""
+        sound = _shuffled(np.flatnonzero(y == 0), seed)
+        cut = round(len(sound) * 8 / 9)
+        return Split(sound[:cut], np.concatenate([sound[cut:], np.flatnonzero(y == 1)]))
+
+    def flag_share(self, share: float | None, y_test: Ints) -> float:
+        """Return the true share."""
+        return float(np.mean(y_test))
 
 
 @dataclass(frozen=True)

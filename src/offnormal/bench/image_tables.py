@@ -104,7 +104,7 @@ RAPP_TABLES = tuple(
 
 # --- MemAE ------------------------------------------------------------------------------------------------------------
 
-_QUICK_MEMAE = {"epochs": 30, "learning_rate": 1e-3}
+QUICK_MEMAE = {"epochs": 30, "learning_rate": 1e-3}
 _VARIATIONAL = {
     "image_activation": "relu",
     "latent_dim": 64,
@@ -176,7 +176,7 @@ MEMAE_TABLES = (
         f"paper. {_MEMAE_ABOUT}",
         classes("mnist") + classes("cifar10"),
         (MemaeImages(),),
-        _memae_rows(**_QUICK_MEMAE),
+        _memae_rows(**QUICK_MEMAE),
         SMALL_SEEDS,
     ),
 )

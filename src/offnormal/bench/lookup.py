@@ -78,20 +78,33 @@ class Lookup:
                 return Number("the paper", data, protocol, mean=numbers.f1, source=numbers.source)
         return None
 
-    def over_sets(self, name: str, protocol: str, figure: str) -> Number:
-        """Return mean and spread over the seeds of the mean over the public tables.
+    def over_sets(self, name: str, protocol: str, figure: str, table: Table = ADBENCH_TABLE) -> Number:
+        """Return mean and spread over the seeds of the mean over the data sets of a table.
 
-        Only seeds that have all tables count. A row that the table does not have (yet) has no runs.
+        Only seeds that have all of them count. A row that the table does not have (yet) has no runs.
         """
-        if name not in (contender.name for contender in ADBENCH_TABLE.contenders):
-            return Number(name, protocol=protocol, figure=figure, of=ADBENCH_TABLE.seeds)
-        parts = [self.row(ADBENCH_TABLE, name, data, protocol) for data in ADBENCH_TABLE.data]
+        data = ", ".join(table.groups)
+        if name not in (contender.name for contender in table.contenders):
+            return Number(name, data, protocol, figure, of=table.seeds)
+        runs = {seed: statistics.fmean(found) for seed, found in self._by_set(table, name, protocol, figure).items()}
+        return Number(name, data, protocol, figure, of=self.row(table, name, table.data[0], protocol).cell.seeds).over(
+            runs
+        )
+
+    def range_over_sets(self, name: str, protocol: str, figure: str, table: Table) -> tuple[float, float] | None:
+        """Return the least and the greatest of the data sets' means over the seeds that count; None without one."""
+        runs = self._by_set(table, name, protocol, figure).values()
+        means = [statistics.fmean(values) for values in zip(*runs, strict=True)]
+        return (min(means), max(means)) if means else None
+
+    def _by_set(self, table: Table, name: str, protocol: str, figure: str) -> dict[int, list[float]]:
+        """Return seed -> the figure on each data set of the table, of the seeds that have it on all."""
         by_seed: dict[int, list[float]] = {}
-        for part in parts:
-            for record in part.records:
-                by_seed.setdefault(int(record["seed"]), []).append(float(record[figure]))
-        runs = {seed: statistics.fmean(found) for seed, found in by_seed.items() if len(found) == len(parts)}
-        return Number(name, "", protocol, figure, of=parts[0].cell.seeds).over(runs)
+        for data in table.data:
+            for record in self.row(table, name, data, protocol).records:
+                if record.get(figure) is not None:
+                    by_seed.setdefault(int(record["seed"]), []).append(float(record[figure]))
+        return {seed: found for seed, found in sorted(by_seed.items()) if len(found) == len(table.data)}
 
 
 def trivial_names(table: Table) -> list[str]:

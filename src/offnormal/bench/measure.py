@@ -75,8 +75,9 @@ class _Rows(NamedTuple):
 def _record(job: Job, fitted: Fitted, rows: _Rows) -> dict[str, Any]:
     protocol, data = job.cell.protocol, job.cell.data
     y_train, y_test = rows.y[rows.train], rows.y[rows.test]
+    tested = datasets.take(rows.every, rows.test)
     started = time.process_time()
-    scores = fitted.score(datasets.take(rows.every, rows.test))
+    scores = fitted.score(tested)
     score_seconds = time.process_time() - started
     oracle = {}
     if len(rows.valid):
@@ -93,6 +94,10 @@ def _record(job: Job, fitted: Fitted, rows: _Rows) -> dict[str, Any]:
         "anomalies_tested": int(y_test.sum()),
         **figures(y_test, scores, fitted.training_scores, protocol.flag_share(data.share, y_test)),
         **oracle,
+        "mean_normal_score": float(scores[y_test == 0].mean()),
+        "mean_anomaly_score": float(scores[y_test == 1].mean()),
+        **fitted.memory_use(tested),
+        **(_pixel_figures(data, fitted, tested, rows) if data.masked else {}),
         "last_losses": fitted.history,
         "reconstruction_error": fitted.reconstruction_error,
         "fit_seconds": round(fitted.seconds, 3),
@@ -162,6 +167,23 @@ def figures(y: Ints, scores: Floats, training_scores: Floats, share: float) -> d
         "cut_f1": at_cut.f1,
         "cut_flagged": int(beyond.sum()),
         "cut_fpr": float(beyond[y == 0].mean()),
+    }
+
+
+def _pixel_figures(data: datasets.DataSet, fitted: Fitted, tested: Any, rows: _Rows) -> dict[str, float]:
+    """Return how well a contender's map finds the pixels of the defects, over all pixels of the test images together.
+
+    Images of defects without a mask are left out. Empty for a contender that gives no map.
+    """
+    maps = fitted.maps(tested)
+    if maps is None:
+        return {}
+    masks = datasets.masks(data)[rows.test]
+    known = (rows.y[rows.test] == 0) | masks.any((1, 2))
+    labels, values = masks[known].ravel(), maps[known].ravel()
+    return {
+        "pixel_auroc": ranking.auroc(labels, values),
+        "pixel_average_precision": ranking.average_precision(labels, values),
     }
 
 

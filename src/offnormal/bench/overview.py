@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from offnormal.bench.claims import ABOVE, BEST, OURS, PAPER, Claim
+from offnormal.bench.claim import Claim
+from offnormal.bench.claims import ABOVE, BEST, OURS, PAPER
 from offnormal.bench.lookup import KDDCUP, RANKING, Line, Lookup, best_of, floor, trivial_names
 from offnormal.bench.tables import CONTAMINATION_TABLE, DAGMM_TABLE, FOUR, SHARE_TABLE
 from offnormal.bench.verdicts import Check, Number, Outcome

@@ -11,11 +11,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from offnormal.bench.field_plots import FIELD_PLOTS
 from offnormal.bench.lookup import Lookup, baseline_names
 from offnormal.bench.tables import ABLATIONS_TABLE, ADBENCH_TABLE, CONTAMINATION_TABLE, DAGMM_TABLE, FOUR
 from offnormal.bench.verdicts import Number
 
 FOLDER = Path("docs") / "figures"
+CASES = ("same_code", "memory")
+"""Single cases that `benchmarks/cases.py` draws; they are of a network trained there, not of the records."""
 _DIGEST = re.compile(r"records ([0-9a-f]{16})")
 _DIGITS = 6
 
@@ -23,13 +26,18 @@ _DIGITS = 6
 def every(lookup: Lookup) -> dict[str, dict[str, Any]]:
     """Return name of the figure -> what it shows, in JSON's types; empty where no record is there."""
     return {"f1_by_seed": seeds(lookup), "contamination": contamination(lookup), "ablations": ablations(lookup),
-            "auto": auto(lookup)}  # fmt: skip
+            "auto": auto(lookup), **{name: show(lookup) for name, show in FIELD_PLOTS.items()}}  # fmt: skip
 
 
 def drawn(lookup: Lookup, folder: Path) -> list[str]:
     """Return the names of the figures in `folder` that were drawn from these records."""
     found = ((name, plot, digest_in(folder / f"{name}.svg")) for name, plot in every(lookup).items())
     return [name for name, plot, kept in found if plot and kept == digest(plot)]
+
+
+def cases(folder: Path) -> list[str]:
+    """Return the names of the cases drawn in `folder`."""
+    return [name for name in CASES if (folder / f"{name}.svg").is_file()]
 
 
 def seeds(lookup: Lookup) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from offnormal.bench.contenders import THE_DATA_SETS, Contender
+from offnormal.bench.field_tables import FIELD_TABLES
 from offnormal.bench.image_tables import IMAGE_TABLES, NO_SPARSITY
 from offnormal.bench.protocols import CleanHalf, ContaminatedShare, Dagmm, MixedHalf
 from offnormal.bench.table import Table
@@ -226,7 +227,7 @@ COMPRESSIONS_TABLE = Table(
 TABLES = {
     table.name: table
     for table in (DAGMM_TABLE, RIVALS_TABLE, ABLATIONS_TABLE, CONTAMINATION_TABLE, SHARE_TABLE, COMPRESSIONS_TABLE,
-                  ADBENCH_TABLE, *IMAGE_TABLES)
+                  ADBENCH_TABLE, *IMAGE_TABLES, *FIELD_TABLES)
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ Differences from the paper
 6. Generalized Gaussians have shapes from 0.3 to 10 and scales of at least 0.001.
 7. Linear layers take the place of convolutions whose kernel is as large as their image: the biases of the decoder's
    first are one per value, not one per channel. A sigmoid takes the place of ½ tanh + ½.
-8. Tables: rows are rebuilt by squared error, and the code is narrower than the table by at least one axis.
+8. Tables: rows are rebuilt by squared error, and the code has at most half as many axes as the table.
 """
 
 from __future__ import annotations
@@ -286,9 +286,7 @@ class GPND(BackboneDetector):
         },
     }
 
-    latent_dim: int = param(
-        8, "Width of the code; narrower than the row by at least one.", ge=1, source="as `dagmm`; the code: 16"
-    )
+    latent_dim: int = param(8, "Width of the code; at most half of the row's.", ge=1, source="as `dagmm`; the code: 16")
     early_stopping: bool = param(
         False, "Watch a tenth of the rows (from 200 on) and keep the weights of the least sum of all terms.",
         source="off: the terms of a game work against each other, so their sum says little",
@@ -342,7 +340,7 @@ class GPND(BackboneDetector):
             raise InvalidParameter(
                 "error='cross_entropy' is for values in [0, 1]: use scaling='minmax', for images pixel_scaling='unit'."
             )
-        code_dim = min(self.latent_dim, max(there.n_features - 1, 1))
+        code_dim = min(self.latent_dim, max(there.n_features // 2, 1))
         back = replace(
             there,
             hidden_sizes=self.decoder_hidden_sizes or there.hidden_sizes,
