@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from offnormal import checkpoints
 from offnormal.batches import Batch, Batches, Prepare
 from offnormal.errors import InvalidParameter, TrainingDiverged
 from offnormal.method import Losses, Method, Phase, Update
+from offnormal.networks.norms import settle_norms
 from offnormal.random import derive_seed, scoped
 
 STEPS_BETWEEN_EVALUATIONS = 20
@@ -215,32 +217,17 @@ def train(
     method.eval()
     if phases:
         with torch.no_grad(), scoped(settings.seed, "norms", device=device):
-            _settle_norms(method, ordered, phases[-1])
+            settle_norms(method, partial(_one_pass, ordered, phases[-1]))
     with torch.no_grad(), scoped(settings.seed, "summarize", device=device):
         method.summarize(ordered)
     return run.training
 
 
-def _settle_norms(method: Method, batches: Batches, phase: Phase) -> None:
-    """Replace the running means and variances of batch norm by those of the training rows under the final weights.
-
-    Running averages lag by some tens of steps. After a short training they belong to weights of long ago, and rows that
-    were rebuilt well in training are then scored as if they were not.
-    """
-    norms = [module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
-        norm.train()  # the norms alone: no dropout, no noise
+def _one_pass(batches: Batches, phase: Phase) -> None:
+    """Evaluate every loss of a phase on every batch."""
     for batch in batches:
         for update in phase.updates:
             update.losses(batch)
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
-        norm.eval()
 
 
 @dataclass
