@@ -10,7 +10,6 @@ show that something happens, not how often. Needs matplotlib (dependency group `
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from figures import CLEAN, GRAY, MIXED, STYLE
+from figures import CLEAN, GRAY, MIXED, pyplot
 from offnormal.bench import datasets, plots
 from offnormal.bench.image_protocols import RappMultimodal, RappUnimodal
 from offnormal.bench.protocols import Protocol
@@ -171,15 +170,8 @@ def main() -> None:
     parser.add_argument("--only", choices=tuple(DRAW))
     parser.add_argument("--output", type=Path, default=plots.FOLDER)
     options = parser.parse_args()
-    try:
-        import matplotlib
-    except ImportError:
-        sys.exit("This needs matplotlib: pip install --group benchmarks")
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     torch.set_num_threads(1)
-    plt.rcParams.update(STYLE)
     options.output.mkdir(parents=True, exist_ok=True)
     for name in [options.only] if options.only else DRAW:
         title, draw = DRAW[name]

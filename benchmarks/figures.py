@@ -208,12 +208,8 @@ def _legend_right(figure: Any, axis: Any) -> None:
     figure.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
 
 
-def main() -> None:
-    """Draw every figure for which there are records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=records.FOLDER)
-    parser.add_argument("--output", type=Path, default=plots.FOLDER)
-    options = parser.parse_args()
+def pyplot() -> Any:
+    """Return matplotlib's drawing module in the style of the pages, or end in words without it."""
     try:
         import matplotlib
     except ImportError:
@@ -222,6 +218,16 @@ def main() -> None:
     import matplotlib.pyplot as plt
 
     plt.rcParams.update(STYLE)
+    return plt
+
+
+def main() -> None:
+    """Draw every figure for which there are records."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=records.FOLDER)
+    parser.add_argument("--output", type=Path, default=plots.FOLDER)
+    options = parser.parse_args()
+    plt = pyplot()
     options.output.mkdir(parents=True, exist_ok=True)
     for name, plot in plots.every(Lookup(options.results)).items():
         if not plot:

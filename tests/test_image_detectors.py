@@ -17,11 +17,12 @@ from fuzzing import Content, mutations
 from offnormal import Autoencoder, DeepSVDD, Images, PCAReconstruction, detector, io
 from offnormal.batches import Batches
 from offnormal.data.images import ImageSchema, resized
+from offnormal.data.pixels import ImagePreprocessor
 from offnormal.detector import Detector
 from offnormal.errors import DataError, ModelFileError, NotSupported, SchemaMismatch
 from offnormal.metrics.ranking import auroc
 from offnormal.registry import METHODS, make_detector, method_class
-from offnormal.scorer import BLOCK, ImagePreprocessor, block_size
+from offnormal.scorer import BLOCK, block_size
 
 SIDE = 16
 KEEPS_ROWS = {"kernel_pca"}

@@ -27,13 +27,14 @@ from sklearn.utils.validation import check_is_fitted
 from offnormal import calibration as calibrating
 from offnormal import thresholds
 from offnormal.calibration import Calibration
+from offnormal.data.pixels import ImagePreprocessor
 from offnormal.errors import DataError, InvalidParameter, NotSupported, UnknownName
 from offnormal.explanation import Explanation
 from offnormal.method import Encodes, ExplainsFeatures, Method
 from offnormal.parameters import check_names, param, validate
 from offnormal.random import entropy_seed, scoped
 from offnormal.rows import Encoded, RowFace, stored_rows
-from offnormal.scorer import ImagePreprocessor, Scorer
+from offnormal.scorer import Scorer
 from offnormal.trainer import FitOptions, OnProgress, Settings, Training, train, usable_device
 
 Floats = NDArray[np.float64]

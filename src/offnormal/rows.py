@@ -19,11 +19,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from offnormal.batches import Prepare
 from offnormal.data.columns import Schema
 from offnormal.data.images import ARRAY_SUFFIXES, SUFFIXES, ImageSchema, as_pixels, is_images
+from offnormal.data.pixels import ImagePreprocessor
 from offnormal.data.preprocess import Scaling, TablePreprocessor
 from offnormal.data.tables import from_frame, is_frame
 from offnormal.errors import DataError, NotSupported, SchemaMismatch
 from offnormal.method import Reconstructs, ScoresPixels
-from offnormal.scorer import ImagePreprocessor, Scorer
+from offnormal.scorer import Scorer
 
 Floats = NDArray[np.float64]
 Encoded = NDArray[Any]

@@ -36,7 +36,7 @@ SCORING = ("score_by", "jacobian", "power")
 _LIBRARIES = (
     "torch",
     *(f"sklearn.{part}" for part in ("cluster", "covariance", "ensemble", "mixture", "neighbors", "svm")),
-    *(f"offnormal.{part}" for part in ("data.columns", "data.images", "data.preprocess", "scorer")),
+    *(f"offnormal.{part}" for part in ("data.columns", "data.pixels", "data.preprocess", "scorer")),
 )
 """What a fit may import on its way: seconds in the first run of a process, which are not of the fit."""
 
@@ -311,7 +311,7 @@ class _Pixels:
 
     def fit(self, rows: Any, scaling: Any) -> Floats:
         from offnormal.data.images import ImageSchema, as_pixels
-        from offnormal.scorer import ImagePreprocessor
+        from offnormal.data.pixels import ImagePreprocessor
 
         pixels = as_pixels(rows)
         self.schema = ImageSchema.of(pixels)

@@ -86,6 +86,10 @@ def explain(
     if as_json:
         print_json({"model": model, "data": data, "threshold": cut, "rows": records})
         return
+    _tell(records, cut, parts)
+
+
+def _tell(records: list[dict[str, Any]], cut: float, parts: tuple[str, ...] | None) -> None:
     console = answers()
     for record in records:
         verdict = "flagged" if record["is_anomaly"] else "not flagged"

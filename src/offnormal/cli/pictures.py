@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from offnormal.cli.console import how_many, image_in_words, listed, messages, say
 from offnormal.cli.progress import counting, working
-from offnormal.errors import DataError, EnvironmentFailure, InvalidParameter, SchemaMismatch, UnknownName
+from offnormal.errors import DataError, InvalidParameter, SchemaMismatch, UnknownName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,11 +145,12 @@ def read(data: str, wanted: Wanted, quiet: bool) -> Images:
     DataError, UnknownName, InvalidParameter
         If there are none, one cannot be read, they are grey and in color, or `only` names no subfolder with images.
     """
-    from offnormal.data.images import SUFFIXES, Images
+    from offnormal.data.images import SUFFIXES, Images, image_files
 
     place, changes = Path(data), _Changes(wanted.of_model)
     if place.is_dir():
-        images = _from_folder(place, _chosen(_names_in(place), wanted.only, data), wanted, changes, quiet)
+        names = [file.relative_to(place).as_posix() for file in image_files(place)]
+        images = _from_folder(place, _chosen(names, wanted.only, data), wanted, changes, quiet)
     elif wanted.only:
         raise InvalidParameter(f"--only picks a subfolder, and {data!r} is one file.")
     else:
@@ -199,24 +200,6 @@ def _chosen(names: Sequence[str], only: Sequence[str], data: str) -> list[str]:
         return list(names)
     inside = np.any([lies_in(names, folder, "--only", data) for folder in only], axis=0)
     return [name for name, chosen in zip(names, inside, strict=True) if chosen]
-
-
-def _names_in(folder: Path) -> list[str]:
-    """Return the paths of the images below the folder, in their order."""
-    from offnormal.data.images import SUFFIXES
-
-    def refuse(error: OSError) -> None:
-        raise EnvironmentFailure(f"The folder {error.filename} could not be read: {error.strerror}.") from error
-
-    found = [
-        Path(parent, name).relative_to(folder).as_posix()
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
-    if not found:
-        raise DataError(f"The folder '{folder}' has no images in it (files named {', '.join(SUFFIXES)}).")
-    return sorted(found)
 
 
 class _Changes:

@@ -252,7 +252,7 @@ def _is_pair(size: Any) -> bool:
 
 def _from_files(place: Path, wanted: tuple[int, int] | None, color: str) -> Images:
     """Read all headers, then decode one image after the other into its place."""
-    files = _image_files(place) if place.is_dir() else [place]
+    files = image_files(place) if place.is_dir() else [place]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # decoders warn of oddities in what is not pixels
         headers = [_header(file) for file in files]
@@ -266,7 +266,17 @@ def _from_files(place: Path, wanted: tuple[int, int] | None, color: str) -> Imag
     return Images(pixels, tuple(names))
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """Return the files below a folder that are named like images, in the order of their paths.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    EnvironmentFailure
+        If a folder may not be read.
+    """
+
     def refuse(error: OSError) -> None:
         raise EnvironmentFailure(f"The folder {error.filename} could not be read: {error.strerror}.") from error
 

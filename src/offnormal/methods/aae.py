@@ -40,7 +40,6 @@ from offnormal.batches import Batch, Batches
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import code_discriminator, taken_for_real, told_apart
 from offnormal.networks.autoencoding import Autoencoding, squared_error
-from offnormal.networks.backbones import hidden_activations
 from offnormal.networks.mlp import interpolated
 from offnormal.networks.priors import PRIORS, Prior, make_prior
 from offnormal.networks.residuals import ResidualModel, falls_of_parts
@@ -93,10 +92,6 @@ class AAENetwork(Autoencoding, Method):
         self.residuals = ResidualModel(*shape) if len(shape) == 1 else None
         self.register_buffer("usual", torch.zeros(2, dtype=torch.float64))
         self.register_buffer("spread", torch.ones(2, dtype=torch.float64))
-
-    def encoder_layers(self, x: Tensor) -> list[Tensor]:
-        """Return what each layer of the encoder gives, in order, the code last: [(b, …), …]."""
-        return hidden_activations(self.encoder, x)
 
     # --- the three updates ----------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ from offnormal.batches import Batch, Batches
 from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding
+from offnormal.networks.mlp import interpolated
 from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.networks.similarity import DIFFERENCES, WINDOW, Difference, difference_named
 from offnormal.parameters import param
@@ -169,7 +170,7 @@ class Autoencoder(UnmirroredDetector):
             "decoder_hidden_sizes": (128, 128, 256, 256),
         },
         "rapp_mnist": {
-            "network": "dense", "hidden_sizes": (707, 631, 554, 478, 402, 325, 249, 172, 96), "latent_dim": 20,
+            "network": "dense", "hidden_sizes": interpolated(784, 20, 10), "latent_dim": 20,
             "activation": "leaky_relu", "batch_norm": True, "learning_rate": 1e-3, "epochs": 200, "batch_size": 256,
             "early_stopping": False,
         },

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, StepLR
 
-from offnormal.backbone_detector import BackboneDetector
+from offnormal.backbone_detector import UnmirroredDetector
 from offnormal.batches import Batch, Batches
 from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
@@ -265,7 +265,7 @@ def _as_published(chain: nn.Sequential, *, first_norm: bool) -> nn.Sequential:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class GPND(BackboneDetector):
+class GPND(UnmirroredDetector):
     """−log likelihood of a row: its code along a learned manifold, and its distance from it.
 
     The score is in nats and can be negative; greater = more anomalous. It compares rows within one fitted model.
@@ -310,10 +310,6 @@ class GPND(BackboneDetector):
         2.0, "Weight of the mean error of a value, against the codes' −log D_z.", gt=0, source="the published code"
     )
     adversarial_weight: float = param(1.0, "Weight of the codes' −log D_z.", gt=0, source="the published code")
-    decoder_hidden_sizes: tuple[int, ...] | None = param(
-        None, "hidden_sizes of the network that the decoder mirrors. None: the encoder.", kind="ints", ge=1,
-        source="the published decoder is no mirror; in the preset",
-    )  # fmt: skip
     discriminator_sizes: tuple[int, ...] | None = param(
         None, "hidden_sizes of the discriminator of rows. None: the encoder's.", kind="ints", ge=1,
         source="the published 64-256-512 in the preset",
@@ -334,18 +330,14 @@ class GPND(BackboneDetector):
         InvalidParameter
             If cross-entropy meets a scaling other than [0, 1].
         """
-        there = self.plan(shape)
+        there, back = self.plans(shape, linear_code=True)
         unit = self.scaling == "minmax" if len(shape) == 1 else self.pixel_scaling == "unit"
         if self.error == "cross_entropy" and not unit:
             raise InvalidParameter(
                 "error='cross_entropy' is for values in [0, 1]: use scaling='minmax', for images pixel_scaling='unit'."
             )
         code_dim = min(self.latent_dim, max(there.n_features // 2, 1))
-        back = replace(
-            there,
-            hidden_sizes=self.decoder_hidden_sizes or there.hidden_sizes,
-            activation="relu" if there.convolutional else there.activation,
-        )
+        back = replace(back, activation="relu" if there.convolutional else there.activation)
         judge = replace(there, hidden_sizes=self.discriminator_sizes or there.hidden_sizes, activation="leaky_relu")
         encoder, decoder, discriminator = there.encoder(code_dim), back.decoder(code_dim), judge.encoder(1)
         if there.convolutional:

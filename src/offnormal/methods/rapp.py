@@ -40,6 +40,7 @@ from offnormal.batches import Batches
 from offnormal.errors import InvalidParameter
 from offnormal.method import Encodes, Method, Phase
 from offnormal.networks.autoencoding import squared_error
+from offnormal.networks.mlp import interpolated
 from offnormal.networks.pathway import Layered, Spread, pathway_difference, pathway_widths
 from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import declared, param
@@ -164,7 +165,7 @@ class RaPP(BackboneDetector):
     key: ClassVar[str] = "rapp"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "mnist": {
-            "hidden_sizes": (707, 631, 554, 478, 402, 325, 249, 172, 96),
+            "hidden_sizes": interpolated(784, 20, 10),
             "latent_dim": 20,
             "network": "dense",
             "activation": "leaky_relu",

@@ -45,6 +45,7 @@ from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding, squared_error
 from offnormal.networks.backbones import hidden_activations
+from offnormal.networks.mlp import interpolated
 from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import param
 
@@ -239,7 +240,7 @@ class VAE(BackboneDetector):
         },
         "rapp_mnist": {
             "network": "dense",
-            "hidden_sizes": (707, 631, 554, 478, 402, 325, 249, 172, 96),
+            "hidden_sizes": interpolated(784, 20, 10),
             "latent_dim": 20,
             "activation": "leaky_relu",
             "batch_norm": True,
