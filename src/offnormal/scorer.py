@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Scorer(nn.Module):
         rows, size = len(encoded), block_size(encoded.shape[1:])
         result = torch.empty(0)
         device = self.device
-        with torch.inference_mode():
+        with torch.inference_mode(), repeatable(device):
             for start in range(0, rows, size):
                 part = np.require(encoded[start : start + size], requirements=["C", "W"])
                 block = torch.from_numpy(part)
@@ -89,6 +90,16 @@ class Scorer(nn.Module):
     def score_rows(self, encoded: NDArray[Any]) -> NDArray[np.float64]:
         """Return the scores of all rows, shape (rows,)."""
         return self.in_blocks(self, encoded)
+
+
+def repeatable(device: torch.device) -> AbstractContextManager[None]:
+    """Let convolutions on a GPU give the same bits every time, in float32 as the processor's do."""
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
+    )
+    return flags
 
 
 def block_size(shape: tuple[int, ...]) -> int:

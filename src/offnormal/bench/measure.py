@@ -104,6 +104,7 @@ def _record(job: Job, fitted: Fitted, rows: _Rows) -> dict[str, Any]:
         "score_seconds": round(score_seconds, 3),
         "peak_memory_mb": _peak_memory_mb(),
         "device": fitted.device,
+        **_hardware(fitted.device),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0")),
         "versions": _versions(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -185,6 +186,19 @@ def _pixel_figures(data: datasets.DataSet, fitted: Fitted, tested: Any, rows: _R
         "pixel_auroc": ranking.auroc(labels, values),
         "pixel_average_precision": ranking.average_precision(labels, values),
     }
+
+
+def _hardware(device: str) -> dict[str, str]:
+    """Return what the seconds of a run depend on: the processor's name, and the GPU's if one was used."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    found = {"processor": names[0] if names else platform.processor() or platform.machine()}
+    if device.startswith("cuda"):
+        import torch
+
+        found["gpu"] = torch.cuda.get_device_name(device)
+    return found
 
 
 def _versions() -> dict[str, str]:
