@@ -96,9 +96,7 @@ def repeatable(device: torch.device) -> AbstractContextManager[None]:
     """Let convolutions on a GPU give the same bits every time, in float32 as the processor's do."""
     if device.type != "cuda":
         return nullcontext()
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, deterministic=True, allow_tf32=False
-    )
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     return flags
 
 

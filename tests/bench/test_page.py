@@ -9,6 +9,7 @@ import pytest
 
 from offnormal.bench import findings, page, records
 from offnormal.bench.jobs import Cell, cells
+from offnormal.bench.markdown import fit_time
 from offnormal.bench.results import current, rows, summary
 from offnormal.bench.tables import ADBENCH_TABLE, DAGMM_TABLE
 from offnormal.errors import DataError
@@ -22,7 +23,7 @@ def keep(folder: Path, cell: Cell, seed: int, *, auroc: float = 0.9, f1: float =
         "table": cell.table, "data": cell.data.name, "contender": cell.contender.name, "seed": seed,
         "fingerprint": cell.fingerprint, "parameters": cell.parameters, "rows_given": 1840 + seed, "anomalies_given": 0,
         "rows_fitted": 1840, "features": 6, "rows_tested": 1886, "anomalies_tested": 47, "share": 0.025, "flagged": 47,
-        "tied": 1, **dict.fromkeys(FIGURES, 0.25), "auroc": auroc, "f1": f1, "fit_seconds": 125.0,
+        "tied": 1, **dict.fromkeys(FIGURES, 0.25), "auroc": auroc, "f1": f1, "fit_seconds": 125.0, "device": "cpu",
         "versions": {"offnormal": "0.1.0", "torch": "2.8"}, "date": f"2026-01-0{seed + 1}T00:00:00Z", **changed,
     }  # fmt: skip
     records.append(records.path_of(folder, cell.table), record)
@@ -157,6 +158,13 @@ def test_a_summary_has_the_values_in_the_order_of_the_seeds(tmp_path: Path) -> N
     assert sum(len(row.records) for row in rows(tmp_path, DAGMM_TABLE)) == 3
     with pytest.raises(DataError, match="no record"):
         summary([], data="thyroid")
+
+
+def test_the_time_of_a_row_is_of_the_runs_without_a_gpu() -> None:
+    runs = [{"fit_seconds": 30.0, "device": "cpu"}, {"fit_seconds": 50.0, "device": "cpu"},
+            {"fit_seconds": 2.0, "device": "cuda:0"}]  # fmt: skip
+    assert fit_time(runs) == "40 s"
+    assert fit_time(runs[2:]) == "2.0 s GPU"
 
 
 def test_the_page_in_docs_is_what_the_raw_results_give() -> None:

@@ -22,7 +22,7 @@ _DIGITS = "Digits 0, 1 and 8, each in turn, chosen before any run."
 
 # --- the width of the code --------------------------------------------------------------------------------------------
 
-CODES = (2, 4, 8, 16, 32, 64, 128, 256)
+CODES = (2, 4, 16, 64, 256)
 PLAIN, DENOISING, VARIATIONAL, ELBO = "AE", "denoising AE", "VAE by error", "VAE by ELBO"
 WIDTHS = (PLAIN, DENOISING, VARIATIONAL, ELBO)
 """The rows that are there at every width of the code."""
@@ -106,7 +106,7 @@ LATENT_TABLE = Table(
 
 # --- contamination ----------------------------------------------------------------------------------------------------
 
-SHARES = (0, 1, 5, 10, 20)
+SHARES = (0, 5, 10, 20)
 """Percentages of the training images that are anomalies."""
 
 

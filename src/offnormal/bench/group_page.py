@@ -7,7 +7,7 @@ from itertools import groupby
 
 from offnormal.bench import papers
 from offnormal.bench.groups import Group, groups
-from offnormal.bench.markdown import circumstances, duration, failures, grid, not_measured
+from offnormal.bench.markdown import circumstances, failures, fit_time, grid, not_measured
 from offnormal.bench.results import Row
 
 WORDS = {"auroc": "AUROC", "average_precision": "average precision", "f1": "F1"}
@@ -59,7 +59,6 @@ def _line(group: Group, others: list[Group], *words: str) -> list[str]:
     figures = group.protocol.figures
     if not group.runs:
         return [name, "failed", *[""] * (len(figures) + 2)]
-    seconds = group.spread("fit_seconds").mean
     return [
         f"{name} {marks(group, others, *words)}".strip(),
         _coverage(group),
@@ -67,7 +66,7 @@ def _line(group: Group, others: list[Group], *words: str) -> list[str]:
         if len(group.seeds) == group.seeds_asked
         else f"{len(group.seeds)} of {group.seeds_asked}",
         *(_figure(group, figure) for figure in figures),
-        duration(seconds),
+        fit_time(group.records),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
 from offnormal.bench.jobs import Record
@@ -51,6 +52,13 @@ def grid(columns: tuple[str, ...], lines: list[list[str]]) -> Iterator[str]:
     for line in lines:
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
     yield ""
+
+
+def fit_time(every: Sequence[Record]) -> str:
+    """Return the mean processor time of the fits that used no GPU; of those that did, if there are no others."""
+    on_gpu = [record["device"].startswith("cuda") for record in every]
+    seconds = [record["fit_seconds"] for record, gpu in zip(every, on_gpu, strict=True) if gpu == all(on_gpu)]
+    return duration(statistics.fmean(seconds)) + (" GPU" if all(on_gpu) else "")
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from offnormal.bench import group_page, papers, tables
-from offnormal.bench.markdown import circumstances, duration, failures, grid, not_measured
+from offnormal.bench.markdown import circumstances, failures, fit_time, grid, not_measured
 from offnormal.bench.results import Row, rows, summary
 from offnormal.bench.table import Table
 
@@ -37,7 +37,8 @@ How to read it:
 - *AUROC* and *average precision* need no cut. *Best F1* is an oracle: the labels choose the cut.
 - *Label-free cut*: 1 % of the scores of the training rows are above it. No label is used; *FPR there* is the share of
   normal test rows that it flags.
-- *fit*: processor time of the training, one thread.
+- *fit*: mean processor time of the training, one thread. Where some runs used a GPU it is of the others; "GPU": all
+  did, several at a time. Runs were made on more than one machine: [performance.md](performance.md) compares speed.
 - Rows in italics are trivial baselines; "untrained" is the same network as initialized.
 - {RANKS_BADLY} the mean AUROC is below 0.5. {BELOW_UNTRAINED} the mean F1 or the mean AUROC is below that of the same
   network untrained.
@@ -125,7 +126,7 @@ def _line(row: Row, others: list[Row]) -> list[str]:
         _published(row),
         f"{flagged:,.0f} ({tied:,.0f})" if tied > 1 else f"{flagged:,.0f}",
         *(_figure(row, figure) for figure in then),
-        duration(summary(row.records, "fit_seconds").mean),
+        fit_time(row.records),
     ]
 
 
