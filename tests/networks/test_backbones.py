@@ -14,7 +14,7 @@ from offnormal.networks.backbones import SLOPE, Plan, hidden_activations
 from offnormal.random import generator, scoped
 
 IMAGES_AND_CLIPS: list[tuple[tuple[int, ...], dict[str, Any]]] = [
-    ((1, 28, 28), {"hidden_sizes": (16, 32, 64), "kernel_sizes": (1, 3, 3)}),
+    ((1, 28, 28), {"hidden_sizes": (16, 32, 64), "kernel_sizes": (2, 3, 3)}),
     ((3, 32, 32), {}),
     ((3, 17, 23), {"kernel_sizes": (3,)}),
     ((1, 21, 9), {"hidden_sizes": (4, 5), "kernel_sizes": (5, 2), "batch_norm": True}),
@@ -88,6 +88,10 @@ def test_what_cannot_be_built_says_why() -> None:
         Plan((1, 6, 6), hidden_sizes=(2, 2, 2)).backbone(2)
     with pytest.raises(InvalidParameter, match="3 convolutions and 2 kernel sizes"):
         Plan((1, 28, 28), hidden_sizes=(2, 2, 2), kernel_sizes=(3, 4)).backbone(2)
+    small = Plan((1, 28, 28), hidden_sizes=(2, 2, 2), kernel_sizes=(1, 3, 3))
+    small.encoder(2)  # MemAE's of digits: it skips pixels, but its decoder makes all
+    with pytest.raises(InvalidParameter, match="makes only every second pixel"):
+        small.decoder(2)
 
 
 def test_shapes_decide_the_network_where_nobody_does() -> None:

@@ -22,6 +22,8 @@ CHANNELS = (32, 64, 128)
 """Channels of the convolutions where nobody says: each halves the image."""
 SLOPE = 0.2
 """Leaky ReLU's, as in the DCGAN family."""
+STRIDE = 2
+"""Of every convolution."""
 
 Map = nn.Linear | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 """The layers that hold weights."""
@@ -104,8 +106,9 @@ class Plan:
             return tuple(self.hidden_sizes)
         if not self.convolutional:
             return funnel(self.n_features)
-        side = min(self.shape[-2:])
-        return CHANNELS[: max(1, min(len(CHANNELS), int(math.log2(max(side, 2))) - 1))]
+        side, frames = min(self.shape[-2:]), self.shape[1:-2]  # time may end at one frame, sides at two pixels
+        halvings = min([len(CHANNELS), int(math.log2(max(side, 2))) - 1, *(int(math.log2(t)) for t in frames)])
+        return CHANNELS[: max(1, halvings)]
 
     def backbone(self, latent_dim: int) -> Backbone:
         """Return a fresh encoder and decoder."""
@@ -125,7 +128,7 @@ class Plan:
         layers: list[nn.Module] = []
         for i, (came, out) in enumerate(pairwise(channels)):
             kernel = self._kernel(i)
-            convolution = _CONVOLUTION[self._axes](came, out, kernel, stride=2, padding=(kernel - 1) // 2)
+            convolution = _CONVOLUTION[self._axes](came, out, kernel, stride=STRIDE, padding=(kernel - 1) // 2)
             layers += [_started(convolution), *self._after(out, self._axes)]
         layers += [nn.Flatten(), *(() if outputs is None else (_started(nn.Linear(flat, outputs)),))]
         return nn.Sequential(*layers)
@@ -139,11 +142,21 @@ class Plan:
             None: the chain begins with the flattened `feature_map` and has no linear layer.
         outputs_per_value : int
             2 for a mean and a log-variance of every value: the first half of the axis 1 and the second.
+
+        Raises
+        ------
+        InvalidParameter
+            If a kernel is smaller than the stride: most pixels would be made of a bias alone.
         """
         shape = (outputs_per_value * self.shape[0], *self.shape[1:])
         if inputs is not None and not self.convolutional:
             chain = self._dense((inputs, *reversed(self.sizes()), math.prod(shape)))
             return chain if len(shape) == 1 else nn.Sequential(*chain, nn.Unflatten(1, shape))
+        if min(self.kernel_sizes) < STRIDE:
+            raise InvalidParameter(
+                "A decoder with kernels of 1 and strides of 2 makes only every second pixel; give kernel_sizes of 2 or "
+                "more, or decoder_kernel_sizes where the method has them."
+            )
         channels = (shape[0], *self.sizes())
         first, grids = (channels[-1], *self.feature_map[1:]), self._grids()
         layers: list[nn.Module] = [nn.Unflatten(1, first)]
@@ -154,11 +167,11 @@ class Plan:
             padding = (kernel - 1) // 2
             # What rounding down lost on the way in comes back, so that the sizes meet exactly.
             lost = tuple(
-                big - ((small - 1) * 2 - 2 * padding + kernel)
+                big - ((small - 1) * STRIDE - 2 * padding + kernel)
                 for big, small in zip(grids[i], grids[i + 1], strict=True)
             )
             up = _TRANSPOSED[self._axes](
-                channels[i + 1], channels[i], kernel, stride=2, padding=padding, output_padding=lost
+                channels[i + 1], channels[i], kernel, stride=STRIDE, padding=padding, output_padding=lost
             )
             layers += [_started(up), *(self._after(channels[i], self._axes) if i > 0 else ())]
         return nn.Sequential(*layers)
@@ -190,11 +203,13 @@ class Plan:
             kernel = self._kernel(i)
             padding = (kernel - 1) // 2
             if min(grids[-1]) + 2 * padding < kernel or min(grids[-1]) < 2:
+                rows = "images" if len(self.shape) == 3 else "clips"
                 raise InvalidParameter(
-                    f"Images of {'×'.join(map(str, self.shape[1:]))} are too small for {len(self.sizes())} "
-                    "convolutions that halve them; give fewer hidden_sizes, or larger images."
+                    f"{rows.capitalize()} of {'×'.join(map(str, self.shape[1:]))} are too small for "
+                    f"{len(self.sizes())} convolutions that halve them; give fewer hidden_sizes, larger {rows}, or "
+                    "network='dense'."
                 )
-            grids.append(tuple((side + 2 * padding - kernel) // 2 + 1 for side in grids[-1]))
+            grids.append(tuple((side + 2 * padding - kernel) // STRIDE + 1 for side in grids[-1]))
         return grids
 
     def _after(self, channels: int, axes: int) -> list[nn.Module]:
