@@ -92,7 +92,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     has_code: ClassVar[bool] = True
     sees_images: ClassVar[bool] = False
-    """Whether `build` takes the shape of an image, or images are flattened before it."""
+    """Whether `build` takes the shape of an image or clip, or these are flattened before it."""
 
     epochs: int | None = param(
         None, "Passes over the training rows; 0: the network as initialized. None: a budget of steps.",
@@ -163,9 +163,10 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
 
         Parameters
         ----------
-        X : array, frame or pyarrow.Table, shape (rows, columns); or images
+        X : array, frame or pyarrow.Table, shape (rows, columns); or images, or clips
             NaN is missing data; infinity is an error. Images: `Images`, or an array (rows, h, w), (rows, h, w, c) or
-            (rows, c, h, w) of uint8, or of floats within [0, 1].
+            (rows, c, h, w) of uint8, or of floats within [0, 1]. Clips: an array (rows, t, h, w, c) or
+            (rows, c, t, h, w) of the same.
         y : ignored
             Labels stop here.
         checkpoint : path or None
@@ -392,7 +393,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         method, preprocess = self.scorer_.method, self.scorer_.preprocess
         if isinstance(preprocess, ImagePreprocessor):
             raise NotSupported(
-                f"This {type(self).__name__} was fitted to images, which have no columns to name. "
+                f"This {type(self).__name__} was fitted to {self.schema_.noun}s, which have no columns to name. "
                 "`residual_maps` says which pixels made the score."
             )
         if not isinstance(method, ExplainsFeatures):

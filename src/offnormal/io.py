@@ -23,7 +23,7 @@ import offnormal
 from offnormal import container, thresholds
 from offnormal.calibration import Calibration
 from offnormal.data.columns import Column, Schema
-from offnormal.data.images import ImageSchema
+from offnormal.data.pixel_arrays import SHAPE_ENTRIES, ImageSchema
 from offnormal.detector import Detector
 from offnormal.errors import ModelFileError, NotSupported, OffnormalError
 from offnormal.parameters import declared, validate
@@ -214,16 +214,20 @@ def _restore(manifest: dict[str, Any], tensors: dict[str, Array]) -> Detector:
 
 
 def _schema(entry: dict[str, Any]) -> Schema | ImageSchema:
-    """Read what training saw; only the entry of images has a shape in it."""
-    return ImageSchema.from_json(entry) if "image_shape" in entry else Schema.from_json(entry)
+    """Read what training saw; only the entry of images and clips has a shape in it."""
+    return ImageSchema.from_json(entry) if _of_pixels(entry) else Schema.from_json(entry)
+
+
+def _of_pixels(schema: Mapping[str, Any]) -> bool:
+    return any(name in schema for name in SHAPE_ENTRIES.values())
 
 
 def _check_sizes(schema: dict[str, Any], tensors: Mapping[str, Array]) -> None:
     """Before anything is built: every column and every known category has a number of its own, whatever the method.
 
-    Images have no column; their schema bounds its own size.
+    Images and clips have no column; their schema bounds its own size.
     """
-    if "image_shape" in schema:
+    if _of_pixels(schema):
         return
     columns = schema["columns"]
     claimed = len(columns) + sum(len(column.get("categories", ())) for column in columns)

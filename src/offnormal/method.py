@@ -146,7 +146,7 @@ class ScoresPixels(Protocol):
     def score_map(self, x: Tensor) -> Tensor:
         """Return how unusual each pixel is, (b, c, h, w) -> (b, h, w), greater = more; the definition is the method's.
 
-        Like a score, it depends on its image alone.
+        Of clips (b, c, t, h, w) -> (b, t, h, w). Like a score, it depends on its image alone.
         """
 
 

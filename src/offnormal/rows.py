@@ -1,6 +1,6 @@
 """How an estimator takes rows: arrays by position through scikit-learn's checks, frames by name through the schema.
 
-Arrays of three or four axes and `Images` are images: they keep their pixels as they are.
+Arrays of three or four axes and `Images` are images, arrays of five are clips: they keep their pixels as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from offnormal.batches import Prepare
 from offnormal.data.columns import Schema
-from offnormal.data.images import ARRAY_SUFFIXES, SUFFIXES, ImageSchema, as_pixels, is_images
+from offnormal.data.images import ARRAY_SUFFIXES, SUFFIXES
+from offnormal.data.pixel_arrays import ImageSchema, as_pixels, is_images, noun_of
 from offnormal.data.pixels import ImagePreprocessor
 from offnormal.data.preprocess import Scaling, TablePreprocessor
 from offnormal.data.tables import from_frame, is_frame
@@ -28,7 +29,7 @@ from offnormal.scorer import Scorer
 
 Floats = NDArray[np.float64]
 Encoded = NDArray[Any]
-"""A matrix (rows, columns) of float64, or pixels (rows, c, h, w) of uint8 or float32."""
+"""A matrix (rows, columns) of float64, or pixels (rows, c, h, w) or (rows, c, t, h, w) of uint8 or float32."""
 
 
 class TableFace:
@@ -72,8 +73,8 @@ class TableFace:
         """Encode rows to score, (rows, columns)."""
         if is_images(X):
             raise SchemaMismatch(
-                f"The model was fitted to a table of {len(self.schema_.columns)} columns; got images. "
-                "Pass a table, or train again on images."
+                f"The model was fitted to a table of {len(self.schema_.columns)} columns; got {noun_of(X)}s. "
+                f"Pass a table, or train again on {noun_of(X)}s."
             )
         if is_frame(X):
             encoded: Floats = self.schema_.encode(from_frame(X))
@@ -163,7 +164,7 @@ class TableFace:
 
 
 class RowFace(TableFace):
-    """The same for rows of any kind: a table, or images.
+    """The same for rows of any kind: a table, images or clips.
 
     The estimator also provides `scaling`, `pixel_scaling` and `sees_images`.
     """
@@ -181,10 +182,12 @@ class RowFace(TableFace):
         _refuse_paths(X)
         if not is_images(X):
             return self._learn_table(X)
-        self._refuse_names("images have no columns. Leave it empty.")
+        self._refuse_names(f"{noun_of(X)}s have no columns. Leave it empty.")
         pixels = as_pixels(X)
         if len(pixels) < 2:
-            raise DataError(f"At least 2 images are needed to learn what is normal; got n_samples={len(pixels)}.")
+            raise DataError(
+                f"At least 2 {noun_of(X)}s are needed to learn what is normal; got n_samples={len(pixels)}."
+            )
         self.schema_ = ImageSchema.of(pixels)
         self.n_features_in_ = self.schema_.n_features
         vars(self).pop("feature_names_in_", None)
@@ -217,7 +220,7 @@ class RowFace(TableFace):
     # --- images given back ----------------------------------------------------------------------------------------
 
     def residual_maps(self, X: Any) -> NDArray[np.float32]:
-        """Return how unusual each pixel of each image is, (rows, h, w), at least 0 where it is a squared residual.
+        """Return how unusual each pixel is, (rows, h, w), of clips (rows, t, h, w), at least 0 if a squared residual.
 
         The method's own map if it has one; otherwise the squared difference between the image and its reconstruction,
         summed over the channels, in squared units of the scaled pixels.
@@ -226,16 +229,11 @@ class RowFace(TableFace):
         if self.sees_images and isinstance(method, ScoresPixels):
             mapped = method.score_map
         elif isinstance(method, Reconstructs):
-            mapped = partial(_squared_residuals, method)
+            mapped = partial(_squared_residuals, method, preprocess.image_shape)
         else:
             raise NotSupported(f"{type(self).__name__} rebuilds no image and does not say which pixels made its score.")
 
-        def maps(block: torch.Tensor) -> torch.Tensor:
-            x = preprocess(block)
-            found = mapped(x)
-            return found if found.ndim == 3 else found.reshape(len(x), *preprocess.image_shape).sum(1)
-
-        return self.scorer_.in_blocks(maps, self._encode(X), torch.float32)
+        return self.scorer_.in_blocks(lambda block: mapped(preprocess(block)), self._encode(X), torch.float32)
 
     def reconstruct(self, X: Any) -> NDArray[np.float32]:
         """Return the images as the method rebuilds them, within [0, 1], in the layout of `X`."""
@@ -266,8 +264,9 @@ def stored_rows(
     return preprocess.transform(encoded), None
 
 
-def _squared_residuals(method: Reconstructs, x: torch.Tensor) -> torch.Tensor:
-    return (x - method.reconstruct(x).to(x.dtype)).square()
+def _squared_residuals(method: Reconstructs, shape: tuple[int, ...], x: torch.Tensor) -> torch.Tensor:
+    """Return the squared residual of each pixel, summed over channels: (b, h, w), of clips (b, t, h, w)."""
+    return (x - method.reconstruct(x).to(x.dtype)).square().reshape(len(x), *shape).sum(1)
 
 
 def _refuse_paths(X: Any) -> None:

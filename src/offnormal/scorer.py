@@ -1,8 +1,8 @@
 """Preprocessing and method as one torch module: what is scored, saved, exported and served.
 
 It starts at the encoded matrix of a table (numbers, 0/1, category codes, seconds; NaN = missing) or at the pixels of
-images. Rows go through in blocks of one fixed size, the last one padded, so a row's score is the same bit for bit
-whatever rows it came with. Letters: b rows, c h w channels, height, width.
+images or clips. Rows go through in blocks of one fixed size, the last one padded, so a row's score is the same bit for
+bit whatever rows it came with. Letters: b rows, c t h w channels, frames, height, width.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BLOCK = 1024
 """Rows per block: near the best throughput for small networks, and a single row still costs only a millisecond."""
 VALUES_PER_BLOCK = 2**17
-"""The same for images, in pixel values: 128 images of 28×28, 2 of 256×256."""
+"""The same for images and clips, in pixel values: 128 images of 28×28, 2 of 256×256."""
 
 
 class Scorer(nn.Module):
@@ -35,7 +35,7 @@ class Scorer(nn.Module):
     Parameters
     ----------
     preprocess : TablePreprocessor or ImagePreprocessor
-        (b, c) float64 -> (b, n) float32, or (b, c, h, w) uint8 -> (b, *shape) float32.
+        (b, c) float64 -> (b, n) float32, or (b, c, …, h, w) uint8 -> (b, *shape) float32.
     method : Method
     """
 

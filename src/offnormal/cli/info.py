@@ -40,7 +40,7 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
 
     training, cut, schema = content["training"], content["threshold"], content["schema"]
     kind = content["calibration"]
-    noun = "image" if "image_shape" in schema else "row"
+    noun = "image" if "image_shape" in schema else "clip" if "clip_shape" in schema else "row"
     rows, features = how_many(training["rows"], noun), how_many(training["features"], "feature")
     return {
         "method": content["method"],
@@ -48,13 +48,17 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
         "threshold": f"{cut['value']:.6g} ({cut['rule']})",
         "promise": promise(Cut(**cut), whole=False, folds=kind == "folds"),
         "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, noun)} ({kind})",
-        **(_of_images(schema) if "image_shape" in schema else _of_columns(schema)),
+        **(_of_columns(schema) if noun == "row" else _of_images(schema)),
         "parameters": ", ".join(f"{name} {value}" for name, value in content["parameters"].items()),
         "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
     }
 
 
 def _of_images(schema: Mapping[str, Any]) -> dict[str, str]:
+    if "clip_shape" in schema:
+        from offnormal.data.pixel_arrays import shape_in_words
+
+        return {"clips": shape_in_words(schema["clip_shape"])}
     return {"images": image_in_words(schema["image_shape"])}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from offnormal.cli.console import how_many, image_in_words, listed, messages, say
 from offnormal.cli.progress import counting, working
-from offnormal.errors import DataError, InvalidParameter, SchemaMismatch, UnknownName
+from offnormal.errors import DataError, InvalidParameter, NotSupported, SchemaMismatch, UnknownName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,12 @@ def refuse_image_options(data: str, given: Mapping[str, object]) -> None:
 
 
 def expect_kind(data: str, detector: Detector) -> None:
-    """Raise if the model is of images and DATA is a table, or the other way round."""
+    """Raise if the model is of images and DATA is a table, or the other way round, or the model is of clips."""
+    if seen_by(detector) and detector.schema_.noun == "clip":
+        raise NotSupported(
+            "The model was fitted to clips, and the command line reads none yet. Score them in Python: "
+            "offnormal.load(MODEL).anomaly_score(array)."
+        )
     if seen_by(detector) and not are_images(data):
         raise SchemaMismatch(
             f"The model was fitted to images of {image_in_words(detector.schema_.shape)}, and {data!r} is a table. "

@@ -153,7 +153,7 @@ def picked(rows: Rows, which: np.ndarray[Any, Any]) -> Rows:
 
 def noun(detector: Detector) -> str:
     """Return what a row of this model's data is called."""
-    return "image" if pictures.seen_by(detector) else "row"
+    return str(detector.schema_.noun) if pictures.seen_by(detector) else "row"
 
 
 def column_names(text: str | None) -> list[str] | None:

@@ -1,6 +1,6 @@
-"""The pixels of images become model input; what is learned from the training images is a tensor.
+"""The pixels of images and clips become model input; what is learned from the training images is a tensor.
 
-Letters: b rows, c h w channels, height, width.
+Letters: b rows, c t h w channels, frames, height, width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from offnormal.data.images import ImageSchema
+from offnormal.data.pixel_arrays import ImageSchema
 from offnormal.errors import ModelFileError
 
 _FIXED = {"unit": (0.0, 1.0), "symmetric": (0.5, 0.5), "standard": (0.0, 1.0)}
@@ -23,6 +23,8 @@ _AT_ONCE = 2**22  # values turned into floats at a time where the whole set is g
 
 class ImagePreprocessor(nn.Module):
     """Pixels (b, c, h, w), uint8 or float32 -> model input float32: (b, c, h, w), or (b, c·h·w) if flat.
+
+    Of clips: (b, c, t, h, w).
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ class ImagePreprocessor(nn.Module):
         self.plan: dict[str, Any] = {}
         learned = pixel_scaling == "standard"  # otherwise no state: a model file cannot alter it
         for name, value in zip(("center", "scale"), _FIXED[pixel_scaling], strict=True):
-            self.register_buffer(name, torch.full((schema.shape[0], 1, 1), value), persistent=learned)
+            self.register_buffer(name, torch.full(_by_channel(schema.shape), value), persistent=learned)
         self._plain = pixel_scaling == "unit"
         self.register_load_state_dict_post_hook(_check_state)  # type: ignore[no-untyped-call]
 
@@ -62,8 +64,9 @@ class ImagePreprocessor(nn.Module):
         module = cls(schema, pixel_scaling, flat=flat)
         if pixel_scaling == "standard":
             mean, spread = _channel_moments(pixels)
-            module.center.copy_(torch.from_numpy(mean)[:, None, None])
-            module.scale.copy_(torch.from_numpy(np.where(spread > _FLATTEST, spread, 1.0))[:, None, None])
+            module.center.copy_(torch.from_numpy(mean).reshape(module.center.shape))
+            spread = np.where(spread > _FLATTEST, spread, 1.0)
+            module.scale.copy_(torch.from_numpy(spread).reshape(module.scale.shape))
         return module
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -74,19 +77,25 @@ class ImagePreprocessor(nn.Module):
         return x.flatten(1) if self.flat else x
 
     def restore(self, x: Tensor) -> Tensor:
-        """Return model input, or what a method made of it, as images (b, c, h, w) within [0, 1]; clipped there."""
+        """Return model input, or what a method made of it, as pixels (b, c, …, h, w) within [0, 1]; clipped there."""
         images = x.reshape(-1, *self.image_shape) * self.scale + self.center
         return images.clamp(0, 1)
+
+
+def _by_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of one number per channel, against rows of `shape`."""
+    return (shape[0], *(1 for _ in shape[1:]))
 
 
 def _channel_moments(pixels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and standard deviation of each channel, in units of [0, 1]."""
     total, squares = np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
+    others = (0, *range(2, pixels.ndim))
     block = max(_AT_ONCE // math.prod(pixels.shape[1:]), 1)
     for start in range(0, len(pixels), block):
         part = pixels[start : start + block].astype(np.float64)
-        total += part.sum(axis=(0, 2, 3))
-        squares += np.square(part).sum(axis=(0, 2, 3))
+        total += part.sum(axis=others)
+        squares += np.square(part).sum(axis=others)
     count = pixels.size / pixels.shape[1]
     unit = 255.0 if pixels.dtype == np.uint8 else 1.0
     mean = total / count

@@ -44,7 +44,7 @@ class Autoencoding:
         return rebuilt
 
     def score_map(self, x: Tensor) -> Tensor:
-        """Return the squared error of each pixel, summed over channels: (b, c, h, w) -> (b, h, w)."""
+        """Return the squared error of each pixel, summed over channels: (b, c, …) -> (b, …)."""
         return (x - self.reconstruct(x)).square().sum(1)
 
 

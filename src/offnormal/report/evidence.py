@@ -200,7 +200,11 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
     ------
     DataError
         If `labels` is not one 0 or 1 per row.
+    NotSupported
+        If the model is of clips.
     """
+    if of_images(detector) and detector.schema_.noun == "clip":
+        raise NotSupported("The report shows tables and images, and the model was fitted to clips.")
     images = ImageRows(X, detector.schema_) if of_images(detector) else None
     table: Any = images or Table(X, detector.schema_)
     scores = np.asarray(detector.anomaly_score(table.rows), dtype=np.float64)
