@@ -36,8 +36,8 @@ from offnormal.bench.table import Table
 from offnormal.bench.verdicts import Check, Number, Relation
 
 ABOVE, BELOW, NEAR = Relation.ABOVE, Relation.BELOW, Relation.NEAR
-WIDE = CODES[-2:]
-"""The codes that the claim calls too wide."""
+NARROW, WIDE = CODES[1], CODES[-2:]
+"""A code narrow enough to lose something, and the codes that the claim calls too wide."""
 LEVEL = 0.02
 """How near the best width is near, in AUROC."""
 WORKS, FAILS = 0.8, 0.6
@@ -58,7 +58,7 @@ def too_wide_a_code(lookup: Lookup) -> Claim:
         row = with_code(PLAIN, width)
         checks.append(Check(_mean(lookup, table, row), BELOW, best))
         for figure in ERRORS:
-            narrow = _mean(lookup, table, with_code(PLAIN, 8), figure=figure)
+            narrow = _mean(lookup, table, with_code(PLAIN, NARROW), figure=figure)
             checks.append(Check(_mean(lookup, table, row, figure=figure), BELOW, narrow))
     figures = ("auroc", *ERRORS, "reconstruction_error")
     shown = _digit_lines(lookup, table, [with_code(PLAIN, width) for width in CODES], MULTIMODAL.name, figures)
