@@ -190,6 +190,10 @@ def test_progress_tells_every_stage() -> None:
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == ["final", *(f"fold {i} of 5" for i in range(1, 6))]
     assert all(1 <= progress.epoch <= progress.epochs for progress in seen)
+    first, last = seen[0], seen[-1]
+    assert last.eta_seconds == pytest.approx(0, abs=1e-6)
+    at_least = 5 * first.epochs * first.batches / first.rows_per_second  # of a row a batch: the five folds to come
+    assert first.eta_seconds > at_least
 
 
 def test_the_training_record_has_what_a_report_needs() -> None:

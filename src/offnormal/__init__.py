@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from offnormal.methods.two_step import TwoStep as TwoStep
     from offnormal.methods.vae import VAE as VAE
     from offnormal.registry import make_detector as make_detector
+    from offnormal.report.places import places as places
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,7 @@ _HOMES = {
     "errors": "offnormal.errors",
     "load": "offnormal.io",
     "make_detector": "offnormal.registry",
+    "places": "offnormal.report.places",
     "read_images": "offnormal.data.images",
     "read_table": "offnormal.data.tables",
     "save": "offnormal.io",
@@ -91,6 +93,7 @@ __all__ = [
     "errors",
     "load",
     "make_detector",
+    "places",
     "read_images",
     "read_table",
     "save",

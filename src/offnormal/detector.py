@@ -208,7 +208,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             rule.cut(np.arange(float(outside_rows)), np.arange(float(len(encoded))))
         share = 1 + (min(calibrating.N_FOLDS, len(encoded)) if kind == "folds" else 0)
         self.planned_epochs_, self.planned_batch_size_ = self._plan(len(kept))
-        self.scorer_, training = self._train(encoded[kept], "final", options, share)
+        self.scorer_, training = self._train(encoded[kept], "final", options, share, following=share - 1)
         self.reference_ = self._reference(encoded[kept])
         after_final = time.perf_counter()
         if training.stopped == "time limit":
@@ -240,9 +240,16 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         }
 
     def _train(
-        self, encoded: Encoded, stage: str, options: FitOptions, share: int, *, early_stopping: bool = True
+        self,
+        encoded: Encoded,
+        stage: str,
+        options: FitOptions,
+        share: int,
+        *,
+        following: int,
+        early_stopping: bool = True,
     ) -> tuple[Scorer, Training]:
-        """Fit preprocessing and method to `encoded`; a stage is the final model or one fold."""
+        """Fit preprocessing and method to `encoded`: the final model or a fold, so many trainings `following`."""
         seed = self.seed_
         held: Encoded | None = None
         if early_stopping and self._stops_early() and len(encoded) >= EARLY_STOPPING_FROM:
@@ -251,7 +258,9 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         preprocess = self._preprocessor(encoded)
         with scoped(seed, "build"):
             method = self.build(preprocess.shape)
-        settings = self._settings(seed, stage, encoded, options, share, early_stopping=held is not None)
+        settings = self._settings(
+            seed, stage, encoded, options, share, following=following, early_stopping=held is not None
+        )
         rows, prepare = stored_rows(preprocess, encoded)
         held_out = None if held is None else stored_rows(preprocess, held)[0]
         if prepare is not None:  # batches are made where they are used
@@ -279,7 +288,8 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         for number, part in enumerate(parts):
             others = np.setdiff1d(np.arange(len(encoded)), part)
             stage = f"fold {number + 1} of {len(parts)}"
-            scorer, _ = self._train(encoded[others], stage, options, share, early_stopping=False)
+            following = len(parts) - number - 1
+            scorer, _ = self._train(encoded[others], stage, options, share, following=following, early_stopping=False)
             own = scorer.score_rows(encoded)
             outside[part] = calibrating.carry(own[part], own[others], final_scores)
         self.planned_epochs_ = planned
@@ -293,7 +303,15 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         return False
 
     def _settings(
-        self, seed: int, stage: str, encoded: Encoded, options: FitOptions, share: int, *, early_stopping: bool
+        self,
+        seed: int,
+        stage: str,
+        encoded: Encoded,
+        options: FitOptions,
+        share: int,
+        *,
+        following: int,
+        early_stopping: bool,
     ) -> Settings:
         checkpoint = None
         fingerprint = ""
@@ -309,6 +327,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             device=usable_device(self.device),
             patience=self._patience(len(encoded)) if early_stopping else None,
             time_limit=None if options.time_limit is None else options.time_limit / share,
+            following=following,
             checkpoint=checkpoint,
             resume=options.resume,
             fingerprint=fingerprint,

@@ -66,6 +66,8 @@ class Settings:
         Continue from `checkpoint` if it is there.
     fingerprint : str
         Names the data and hyper-parameters; a checkpoint of another fingerprint is refused.
+    following : int
+        Trainings like this one that come after it, the folds; for the time left.
     """
 
     batch_size: int
@@ -79,6 +81,7 @@ class Settings:
     checkpoint: Path | None = None
     resume: bool = False
     fingerprint: str = ""
+    following: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ class Progress:
     epoch, batch : int
         Counted from 1.
     rows_per_second, eta_seconds : float
-        Of this phase; the estimate takes every epoch to come, so early stopping can only shorten it.
+        Of this phase, and of it in the trainings that follow, the folds; the estimate takes every epoch to come, so
+        early stopping can only shorten it.
     terms : dict
         Means of the loss terms over the latest twenty steps.
     """
@@ -429,7 +433,7 @@ class _Run:
             return
         self._reported = now
         speed = rows / max(now - started, 1e-9)
-        left = (phase.epochs - epoch) * self.batches.n_rows - rows
+        left = (phase.epochs * (1 + self.settings.following) - epoch) * self.batches.n_rows - rows
         latest = {self._term_name(phase, u, t): float(torch.stack(v[-20:]).mean()) for (u, t), v in seen.items()}
         self.on_progress(
             Progress(

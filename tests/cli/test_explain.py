@@ -43,3 +43,4 @@ def test_a_row_beyond_the_data_is_a_mistake(run, model, data):
     result = run("explain", model, data, "--row", 400, "-q")
     assert result.exit_code == 2
     assert "rows 0 to 399" in result.stderr
+    assert "takes the number of a row" in run("explain", model, data, "--row", "-1", "-q").stderr

@@ -58,7 +58,7 @@ def eyes(run: Callable[..., Any], line: Path) -> Path:
     target = line.parent / "eyes.offnormal"
     result = run("fit", line, "--only", "train/good", "-o", target, *QUICK)
     assert result.exit_code == 0, result.output
-    for said in ("28, by subfolder: train (28)", "grey, 16×16 pixels", "pca", f"offnormal score {target} {line}"):
+    for said in ("28, by subfolder: train (28)", "grey, 16×16 pixels", "pca", f"offnormal score {target} NEW_IMAGES"):
         assert said in result.stdout
     return target
 
@@ -146,12 +146,20 @@ def test_explain_and_info_speak_of_images(run, eyes, line):
     (place,) = row["places"]
     assert abs(place["top"] - TOP) <= 1
     assert place["share"] > 0.6
+    assert json.loads(run(*arguments[:3], "--row", "scratch/001.png", "--top", 1, "--json", "-q").stdout)["rows"] == [
+        row
+    ]
+    lost = run(*arguments[:3], "--row", "scratch/01.png", "-q")
+    assert lost.exit_code == 2
+    assert "There is no image 'scratch/01.png'. Did you mean 'scratch/001.png'" in lost.stderr
     shown = run(*arguments, "-q").stdout
-    assert "Row 9, image scratch/001.png" in shown
+    assert "Image 9, scratch/001.png" in shown
     assert f"{place['top']}–{place['bottom']}" in shown
     told = run("info", eyes).stdout
     assert "grey, 16×16 pixels" in told
     assert "28 images" in told
+    assert "pixel_scaling" in told
+    assert "max_categories" not in told
     assert run("threshold", eyes, "mad:3.5", "-o", eyes.with_name("changed.offnormal"), "-q").exit_code == 0
 
 

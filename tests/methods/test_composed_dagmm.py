@@ -37,6 +37,14 @@ def network(compression: str, epochs: int = 1, columns: int = 6, **changes: obje
     return built
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_code_may_be_wider_than_half_of_a_row(compression: str) -> None:
+    """GPND then takes a narrower code than it was asked for, and the mixture follows."""
+    rows = ROWS[:, :5].numpy()
+    detector = ComposedDAGMM(compression=compression, epochs=1, calibration="none", random_state=0).fit(rows)
+    assert np.isfinite(detector.anomaly_score(rows)).all()
+
+
 def batch() -> Batch:
     return Batch(ROWS, torch.arange(len(ROWS)))
 

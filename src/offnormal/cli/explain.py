@@ -20,11 +20,12 @@ from offnormal.cli.options import (
     SkipUnreadableOption,
 )
 from offnormal.cli.progress import working
-from offnormal.errors import InvalidParameter
+from offnormal.errors import InvalidParameter, UnknownName
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from offnormal.cli.reading import Rows
     from offnormal.detector import Detector
     from offnormal.explanation import Explanation
 
@@ -33,8 +34,12 @@ def explain(
     model: ModelArgument,
     data: DataArgument,
     row: Annotated[
-        list[int] | None,
-        typer.Option(metavar="N", min=0, help="A row to explain, counted from 0. Can be repeated.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            metavar="N|NAME",
+            help="A row to explain, counted from 0; an image also by its name. Can be repeated.",
+            show_default=False,
+        ),
     ] = None,
     worst: Annotated[
         int, typer.Option(metavar="N", min=1, help="Without --row: explain this many of the most anomalous rows.")
@@ -68,12 +73,11 @@ def explain(
             quiet=quiet,
         )
         noun = reading.noun(detector)
-        if row and max(row) >= len(rows):
-            raise InvalidParameter(f"--row {max(row)} is beyond the data, which has {noun}s 0 to {len(rows) - 1}.")
+        asked = [_number(text, rows, noun) for text in row or ()]
         with working(f"Scoring {how_many(len(rows), noun)}", quiet):
             columns = scoring.scored(detector, rows, None)
             order = np.argsort(-columns["anomaly_score"], kind="stable")
-            chosen = np.array(row) if row else order[:worst]
+            chosen = np.array(asked) if asked else order[:worst]
             parts, found = _explained(detector, reading.picked(rows, chosen), top)
     cut = detector.threshold_.value
     ids = scoring.carried(detector, reading.picked(rows, chosen))
@@ -86,18 +90,32 @@ def explain(
     if as_json:
         print_json({"model": model, "data": data, "threshold": cut, "rows": records})
         return
-    _tell(records, cut, parts)
+    _tell(records, cut, parts, noun)
 
 
-def _tell(records: list[dict[str, Any]], cut: float, parts: tuple[str, ...] | None) -> None:
+def _number(text: str, rows: Rows, noun: str) -> int:
+    """Return the place of the row that --row names, by its number or, of images, by its name."""
+    names: tuple[str, ...] = getattr(rows, "names", ())
+    if text in names:
+        return names.index(text)
+    if not (text.isascii() and text.isdigit()):
+        if names:
+            raise UnknownName.among(noun, text, names)
+        raise InvalidParameter(f"--row takes the number of a {noun}, counted from 0; got {text!r}.")
+    if int(text) >= len(rows):
+        raise InvalidParameter(f"--row {text} is beyond the data, which has {noun}s 0 to {len(rows) - 1}.")
+    return int(text)
+
+
+def _tell(records: list[dict[str, Any]], cut: float, parts: tuple[str, ...] | None, noun: str) -> None:
     console = answers()
     for record in records:
         verdict = "flagged" if record["is_anomaly"] else "not flagged"
-        named = "".join(f", {name} {value}" for name, value in record["ids"].items())
+        named = "".join(f", {value if name == noun else f'{name} {value}'}" for name, value in record["ids"].items())
         say(
             console,
-            f"Row {record['row']}{named}: score {record['anomaly_score']:.4g}, cut {cut:.4g} ({verdict}), "
-            f"p = {record['p_value']:.3g}",
+            f"{noun.capitalize()} {record['row']}{named}: score {record['anomaly_score']:.4g}, cut {cut:.4g} "
+            f"({verdict}), p = {record['p_value']:.3g}",
             "bold",
         )
         console.print(_places_table(record["places"]) if parts is None else _table(record["columns"], parts))

@@ -202,7 +202,8 @@ def fit(
         print_json(_record(detector, key, output))
     elif not quiet:
         what = _of_images(detector, rows) if images else _of_columns(detector)
-        _tell(detector, output, key, what, _next_command(data, output, names, data_format, encoding, skip_unreadable))
+        scored = "NEW_IMAGES" if images else data
+        _tell(detector, output, key, what, _next_command(scored, output, names, data_format, encoding, skip_unreadable))
     if refused is not None:
         raise refused
 
@@ -231,7 +232,7 @@ def _record(detector: Detector, method: str, output: str) -> dict[str, Any]:
 def _next_command(
     data: str, output: str, names: str | None, data_format: str | None, encoding: str, skip_unreadable: bool
 ) -> str:
-    """Return the command that scores the same data."""
+    """Return the command that scores such data; of images others, since a folder of training images has no others."""
     words = ["offnormal", "score", output, data, "-o", "scores.csv"]
     words += [] if names is None else ["--names", names]
     words += [] if data_format is None else ["--data-format", data_format]

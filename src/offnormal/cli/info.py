@@ -10,6 +10,10 @@ from offnormal.cli.console import answers, facts, how_many, image_in_words, plai
 from offnormal.cli.options import JsonOption, ModelArgument
 from offnormal.errors import ModelFileError
 
+_OF_TABLES_ALONE = ("categorical_columns", "id_columns", "ignored_columns", "max_categories", "scaling")
+_OF_IMAGES_ALONE = ("decoder_kernel_sizes", "image_activation", "kernel_sizes", "pixel_scaling", "ssim_window")
+"""Parameters without a part in models of the other kind; the JSON has them all."""
+
 
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show what MODEL is: method, hyper-parameters, columns or image size, training, threshold, versions."""
@@ -42,6 +46,7 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
     kind = content["calibration"]
     noun = "image" if "image_shape" in schema else "clip" if "clip_shape" in schema else "row"
     rows, features = how_many(training["rows"], noun), how_many(training["features"], "feature")
+    idle = _OF_IMAGES_ALONE if noun == "row" else _OF_TABLES_ALONE
     return {
         "method": content["method"],
         "training": f"{rows}, {features}, {training_in_words(training)}",
@@ -49,7 +54,7 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
         "promise": promise(Cut(**cut), whole=False, folds=kind == "folds"),
         "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, noun)} ({kind})",
         **(_of_columns(schema) if noun == "row" else _of_images(schema)),
-        "parameters": ", ".join(f"{name} {value}" for name, value in content["parameters"].items()),
+        "parameters": ", ".join(f"{name} {value}" for name, value in content["parameters"].items() if name not in idle),
         "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
     }
 

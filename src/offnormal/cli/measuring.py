@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Metric = Callable[[Array, Array], float]
-MOST_DRAWS = 1_000
-FEWEST_DRAWS = 50
-DRAWN_ROWS = 10_000_000  # draws times rows: keeps an evaluation within about a minute
 
 
 def measured(detector: Detector, y: Array, scores: Array, draws: int | None, seed: int) -> dict[str, Any]:
@@ -40,7 +37,7 @@ def measured(detector: Detector, y: Array, scores: Array, draws: int | None, see
         model's own first.
     """
     if draws is None:
-        draws = int(np.clip(DRAWN_ROWS // len(y), FEWEST_DRAWS, MOST_DRAWS))
+        draws = ranking.draws_for(len(y))
 
     def figure(metric: Metric) -> dict[str, float | None]:
         if draws == 0:

@@ -112,4 +112,7 @@ class ComposedDAGMM(DAGMM):
             latent_dim=self.latent_dim, hidden_sizes=self.hidden_sizes, learning_rate=self.learning_rate
         )
         compression.planned_epochs_ = self.planned_epochs_
-        return ComposedNetwork(compression.build(shape), self._estimation(), **self._network_settings(shape[0]))
+        inner = compression.build(shape)
+        # Not `latent_dim`: GPND's code has at most half as many axes as the row has values.
+        code_dim = inner.code_dim if isinstance(inner, Autoencoding) else self.latent_dim
+        return ComposedNetwork(inner, self._estimation(code_dim), **self._network_settings(shape[0], code_dim))

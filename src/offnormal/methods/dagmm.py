@@ -328,19 +328,19 @@ class DAGMM(TrainedDetector):
         return DAGMMNetwork(
             mlp((n, *hidden, self.latent_dim)),
             mlp((self.latent_dim, *reversed(hidden), n)),
-            self._estimation(),
-            **self._network_settings(n),
+            self._estimation(self.latent_dim),
+            **self._network_settings(n, self.latent_dim),
         )
 
-    def _estimation(self) -> nn.Module:
-        sizes = (z_dim(self.latent_dim, self.aspects), *self.estimation_sizes, self.n_components)
+    def _estimation(self, code_dim: int) -> nn.Module:
+        sizes = (z_dim(code_dim, self.aspects), *self.estimation_sizes, self.n_components)
         return mlp(sizes, dropout=self.dropout)
 
-    def _network_settings(self, n: int) -> dict[str, Any]:
+    def _network_settings(self, n: int, code_dim: int) -> dict[str, Any]:
         weight = self.covariance_weight
         return {
             "n_features": n,
-            "code_dim": self.latent_dim,
+            "code_dim": code_dim,
             "n_components": self.n_components,
             "reconstruction_weight": self.reconstruction_weight,
             "energy_weight": self.energy_weight,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from offnormal.errors import DataError
 from offnormal.metrics import ranking
 
-BOOTSTRAP_ROWS, BOOTSTRAP_DRAWS = 20_000, 200
+BOOTSTRAP_ROWS = 20_000
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -59,7 +59,7 @@ def evaluate(y: Rows, scores: Floats, flagged: Flags) -> Evaluation:
     by_rank = []
     for name, metric in (("auroc", ranking.auroc), ("ap", ranking.average_precision)):
         if resampled:
-            by_rank.append(Measure(name, *ranking.bootstrap(metric, y, scores, BOOTSTRAP_DRAWS, 0)))
+            by_rank.append(Measure(name, *ranking.bootstrap(metric, y, scores, ranking.draws_for(len(y)))))
         else:
             by_rank.append(Measure(name, float(metric(y, scores))))
     precision, recall, f1 = (float(v) for v in ranking.precision_recall_f1(y, flagged))

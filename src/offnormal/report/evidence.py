@@ -216,7 +216,7 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
     return Evidence(
         n_rows=len(scores),
         n_flagged=int(flagged.sum()),
-        expected=float(np.mean(calibration > cut)) * len(scores) if len(calibration) else float("nan"),
+        expected=_chance(calibration, cut) * len(scores),
         histogram=score_histogram(scores, calibration, cut),
         quantiles={"scored": _quantiles(scores), "calibration": _quantiles(calibration)},
         listed=listed,
@@ -230,6 +230,11 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
         names=tuple(images.names[i] for i in listed.rows) if images else (),
         of_one_color=images.of_one_color() if images else 0,
     )
+
+
+def _chance(calibration: Floats, cut: float) -> float:
+    """Return the share of new normal rows beyond the cut, by rank: with few calibration rows above 0, as promised."""
+    return float((1 + (calibration > cut).sum()) / (1 + len(calibration))) if len(calibration) else math.nan
 
 
 def score_histogram(scores: Floats, calibration: Floats, cut: float) -> Histogram:
