@@ -181,7 +181,8 @@ def page_of(detector: Any, rows: Any, folder: Path, **options: Any) -> Page:
 
 
 def test_headline_counts_rows_above_the_cut(detector: Squares, tmp_path: Path) -> None:
-    rows = table(200, seed=3, shift=8.0)
+    rows = table(200, seed=3, shift=6.0)
+    rows.iloc[10:18, 0] += 8.0
     flagged = int((detector.anomaly_score(rows) > detector.threshold_.value).sum())
     text = page_of(detector, rows, tmp_path).text
     assert 10 <= flagged < 40
