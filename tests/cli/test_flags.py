@@ -18,7 +18,7 @@ from offnormal.parameters import declared, param
 class Shared:
     epochs: int | None = param(None, "Passes.", kind="int", ge=1, source="a budget")
     random_state: int | None = param(0, "Seed.", kind="int", optional=True, source="-")
-    quick: bool = param(True, "Be quick.", source="impatience")
+    quick: bool = param(True, "Be [quick].", source="impatience")
 
 
 @dataclass(kw_only=True)
@@ -42,13 +42,14 @@ def collected() -> dict[str, flags.Flag]:
     return {flag.name: flag for flag in flags.collected(METHODS)}
 
 
-def test_shared_flags_come_first_and_stand_once_under_their_own_heading():
+def test_shared_flags_come_first_and_stand_once():
     names = [flag.name for flag in flags.collected(METHODS)]
     assert names[:2] == ["epochs", "quick"]
     assert len(names) == len(set(names))
     by_name = collected()
-    assert by_name["epochs"].panel == by_name["quick"].panel == "Hyper-parameters of every method"
-    assert by_name["weight"].panel == "Hyper-parameters of net"
+    assert by_name["epochs"].shared
+    assert by_name["quick"].shared
+    assert not by_name["weight"].shared
 
 
 def test_parameters_with_an_option_of_their_own_are_left_out():
@@ -63,9 +64,7 @@ def test_help_has_range_default_and_source():
 
 
 def test_help_of_a_name_that_methods_use_differently_names_both():
-    flag = collected()["width"]
-    text = flag.help()
-    assert flag.panel == "Hyper-parameters of net and linear"
+    text = collected()["width"].help()
     assert "net: Of the code." in text
     assert "linear: Share of the variance." in text
 
@@ -130,8 +129,8 @@ def test_without_flags_the_command_keeps_its_own_options():
     assert CliRunner().invoke(app(), ["d.csv", "--epochs", "3"]).exit_code == 2
 
 
-def test_help_shows_panels_and_keeps_brackets():
+def test_help_shows_the_shared_flags_alone_and_keeps_brackets():
     shown = CliRunner().invoke(app(*collected().values()), ["--help"], env={"COLUMNS": "200"}).output
     assert "Hyper-parameters of every method" in shown
-    assert "Hyper-parameters of net" in shown
-    assert "Widths of [h]." in shown
+    assert "Be [quick]." in shown
+    assert "--weight" not in shown

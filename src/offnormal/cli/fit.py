@@ -68,11 +68,21 @@ PresetOption = Annotated[
 ]
 KeptOutOption = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="The column that holds labels; kept out of training.", show_default=False),
+    typer.Option(
+        metavar="COLUMN",
+        help="The column that holds labels; kept out of training.",
+        show_default=False,
+        rich_help_panel="Tables",
+    ),
 ]
 IgnoreOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN", help="A column to keep out of training. Can be repeated.", show_default=False),
+    typer.Option(
+        metavar="COLUMN",
+        help="A column to keep out of training. Can be repeated.",
+        show_default=False,
+        rich_help_panel="Tables",
+    ),
 ]
 IdOption = Annotated[
     list[str] | None,
@@ -81,6 +91,7 @@ IdOption = Annotated[
         metavar="COLUMN",
         help="A column that names the rows: not used, carried to the scores. Can be repeated.",
         show_default=False,
+        rich_help_panel="Tables",
     ),
 ]
 CategoricalOption = Annotated[
@@ -89,6 +100,7 @@ CategoricalOption = Annotated[
         metavar="COLUMN",
         help="A column of numbers that are really categories. Can be repeated.",
         show_default=False,
+        rich_help_panel="Tables",
     ),
 ]
 TrainWhereOption = Annotated[
@@ -97,6 +109,7 @@ TrainWhereOption = Annotated[
         metavar="CONDITION",
         help="Train on these rows only: 'label=benign', 'age>=18 and country!=KR'.",
         show_default=False,
+        rich_help_panel="Tables",
     ),
 ]
 OnlyOption = Annotated[
@@ -105,6 +118,7 @@ OnlyOption = Annotated[
         metavar="SUBFOLDER",
         help="Images: train on those in this subfolder of DATA only, e.g. good or train/good. Can be repeated.",
         show_default=False,
+        rich_help_panel="Images",
     ),
 ]
 ImageSizeOption = Annotated[
@@ -113,11 +127,15 @@ ImageSizeOption = Annotated[
         metavar="SIZE",
         help="Images: resize all to 64 (a square) or 64x48 (height x width). Default: the size most of them have.",
         show_default=False,
+        rich_help_panel="Images",
     ),
 ]
 ColorOption = Annotated[
     Literal["auto", "grey", "rgb"],
-    typer.Option(help="Images: turn all to grey or into color; auto: as they are, which must then be all the same."),
+    typer.Option(
+        help="Images: turn all to grey or into color; auto: as they are, which must then be all the same.",
+        rich_help_panel="Images",
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Names all random numbers; the same seed gives the same model.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted training of this MODEL.")]
@@ -168,7 +186,8 @@ def fit(
 ) -> None:
     """Learn what is normal in DATA, a table or a folder of images, and write a model file.
 
-    No labels are needed, and none are used. A run that was interrupted goes on with [bold]--resume[/].
+    No labels are needed, and none are used. A run that was interrupted goes on with [bold]--resume[/]. The
+    hyper-parameters of each method are flags too: [bold]offnormal methods KEY[/] lists them.
     """
     reading.expect_writable(output, [reading.MODEL_SUFFIX])
     reading.refuse_model_as_data(data)

@@ -24,6 +24,8 @@ ELSEWHERE = {
     "ignored_columns": "--ignore",
     "categorical_columns": "--categorical",
 }
+PANEL = "Hyper-parameters of every method"
+"""The heading of the shared flags in the help."""
 _METAVARS = {
     "int": "INT",
     "float": "NUMBER",
@@ -59,13 +61,6 @@ class Flag:
         return "--" + self.name.replace("_", "-")
 
     @property
-    def panel(self) -> str:
-        """Return the heading it stands under in the help."""
-        if self.shared:
-            return "Hyper-parameters of every method"
-        return f"Hyper-parameters of {' and '.join(self.owners)}"
-
-    @property
     def is_switch(self) -> bool:
         """Return whether it is a bare switch (`--x`, `--no-x`) for every method that has it."""
         return all(constraint.kind == "bool" for _, constraint in self.owners.values())
@@ -84,7 +79,8 @@ class Flag:
             option = typer.Option(
                 f"{self.spelled}/--no-{self.spelled[2:]}",
                 help=_escaped(self.help()),
-                rich_help_panel=self.panel,
+                rich_help_panel=PANEL,
+                hidden=not self.shared,  # seventeen methods' flags are five hundred lines; `methods KEY` shows its own
                 show_default=False,
             )
             annotation: Any = Annotated[bool | None, option]
@@ -93,7 +89,8 @@ class Flag:
                 self.spelled,
                 metavar=_METAVARS[kinds.pop()] if len(kinds) == 1 else "VALUE",
                 help=_escaped(self.help()),
-                rich_help_panel=self.panel,
+                rich_help_panel=PANEL,
+                hidden=not self.shared,  # seventeen methods' flags are five hundred lines; `methods KEY` shows its own
                 show_default=False,
             )
             annotation = Annotated[str | None, option]

@@ -28,6 +28,7 @@ NamesOption = Annotated[
         metavar="A,B,C",
         help="The data has no header row; these are the column names: a,b,c, or a text file that holds them.",
         show_default=False,
+        rich_help_panel="Tables",
     ),
 ]
 DataFormatOption = Annotated[
@@ -37,13 +38,22 @@ DataFormatOption = Annotated[
         metavar="FORMAT",
         help="csv, tsv or parquet, where the ending of DATA does not say it.",
         show_default=False,
+        rich_help_panel="Tables",
     ),
 ]
 EncodingOption = Annotated[
-    str, typer.Option("--encoding", metavar="NAME", help="Of a text file, e.g. utf-8, cp949, latin-1.")
+    str,
+    typer.Option(
+        "--encoding", metavar="NAME", help="Of a text file, e.g. utf-8, cp949, latin-1.", rich_help_panel="Tables"
+    ),
 ]
 SkipUnreadableOption = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Images: pass over files that cannot be read, and say how many.")
+    bool,
+    typer.Option(
+        "--skip-unreadable",
+        help="Images: pass over files that cannot be read, and say how many.",
+        rich_help_panel="Images",
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings or summary; only errors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")]
