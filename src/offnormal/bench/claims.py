@@ -25,6 +25,7 @@ from offnormal.bench.lookup import (
 from offnormal.bench.tables import (
     ABLATIONS_TABLE,
     ADBENCH_TABLE,
+    COMPRESSIONS_TABLE,
     CONTAMINATION_TABLE,
     DAGMM_TABLE,
     FOUR,
@@ -56,7 +57,7 @@ def claims(lookup: Lookup) -> tuple[Claim, ...]:
         for make in (
             _reaches_the_paper, _evidence_of_learning, _training_helps, _reconstruction_error, _pre_trained_stay,
             _end_to_end, _both_aspects, _plain_mixture, _parts, _changes, _alternating, _contamination, _auto,
-            _auto_on_the_four, *FIELD,
+            _auto_on_the_four, *FIELD, _other_compressions,
         )
     )  # fmt: skip
 
@@ -283,3 +284,13 @@ def _auto_on_the_four(lookup: Lookup) -> Claim:
     )  # fmt: skip
     shown = lines(lookup, DAGMM_TABLE, ("auto", OURS), FOUR)
     return Claim("auto_four", ("dagmm",), checks, shown, refuted=_one_fails(checks))
+
+
+def _other_compressions(lookup: Lookup) -> Claim:
+    table = COMPRESSIONS_TABLE
+    names = [contender.name for contender in table.contenders if contender.key == "composed_dagmm"]
+    checks = tuple(
+        Check(lookup.number(table, name, data), ABOVE, lookup.number(table, OURS, data))
+        for data in FOUR for name in names
+    )  # fmt: skip
+    return Claim("compressions", (table.name,), checks, lines(lookup, table, (OURS, *names), FOUR))
