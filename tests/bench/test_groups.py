@@ -25,6 +25,7 @@ TABLE = Table(
     (
         Contender("PCA", "pca", paper=("rapp:AE, NAP",)),
         Contender("PCA, untrained", "pca", parameters={"n_components": 1}, untrained_of="PCA"),
+        Contender("k-NN", "knn", baseline=True),
     ),
     3,
 )
@@ -87,6 +88,15 @@ def shown(folder: Path, monkeypatch: pytest.MonkeyPatch, table: Table = TABLE) -
     return page.page(folder)
 
 
+def test_a_baseline_is_of_the_classes_that_the_other_rows_have(tmp_path: Path) -> None:
+    fill(tmp_path, TABLE, "k-NN", {(number, 0): 0.5 + number / 100 for number in (0, 1, 8)})
+    assert groups(rows(tmp_path, TABLE))[2].classes == (0, 1, 8)
+    fill(tmp_path, TABLE, "PCA", {(number, 0): 0.5 for number in (0, 1)})
+    found = groups(rows(tmp_path, TABLE))[2]
+    assert (found.classes, found.waiting) == ((0, 1), 0)
+    assert found.spread("auroc").mean == pytest.approx(0.505)
+
+
 def test_the_page_has_the_group_beside_the_paper_and_names_the_classes_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +109,7 @@ def test_the_page_has_the_group_beside_the_paper_and_names_the_classes_run(
     assert cells_[3] == "0.860 ± 0.071 (0.850 to 0.870); paper 0.899 [P]"
     assert cells_[-1] == "90 s"
     assert "### mnist, rapp_multimodal" in text
-    assert "Rows not measured yet: PCA, untrained." in text
+    assert "Rows not measured yet: PCA, untrained; k-NN." in text
     fill(tmp_path, TABLE, "PCA", {(0, 2): 0.9})
     assert "3 of 10: 0, 1, 2; left out until the others are there: 1 |" in shown(tmp_path, monkeypatch)
 

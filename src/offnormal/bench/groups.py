@@ -1,7 +1,8 @@
 """Classes of a set of images together: mean over the classes, its spread over the seeds, range over the classes.
 
 A row may have runs of some classes only. The group is then of the classes that the best-covered seed has, and of the
-seeds that have all of these; other runs of the row wait until their class or seed is complete.
+seeds that have all of these; other runs of the row wait until their class or seed is complete. A baseline, which may
+have been run on more classes for another table, is of those that the other rows have.
 """
 
 from __future__ import annotations
@@ -83,12 +84,17 @@ def groups(rows: Iterable[Row]) -> list[Group]:
     for row in rows:
         cell = row.cell
         found.setdefault((cell.data.group, cell.protocol.name, cell.contender.name), []).append(row)
-    return [_group(part) for part in found.values()]
+    beside: dict[tuple[str, str], set[int]] = {}
+    for (name, protocol, _), part in found.items():
+        if not part[0].cell.contender.baseline:
+            beside.setdefault((name, protocol), set()).update(_number(row) for row in part if row.records)
+    return [_group(part, beside.get((name, protocol), set())) for (name, protocol, _), part in found.items()]
 
 
-def _group(rows: list[Row]) -> Group:
+def _group(rows: list[Row], beside: set[int]) -> Group:
     cell = rows[0].cell
-    runs = {(_number(row), int(record["seed"])): record for row in rows for record in row.records}
+    kept = [row for row in rows if not cell.contender.baseline or not beside or _number(row) in beside]
+    runs = {(_number(row), int(record["seed"])): record for row in kept for record in row.records}
     by_seed: dict[int, set[int]] = {}
     for number, seed in runs:
         by_seed.setdefault(seed, set()).add(number)

@@ -61,8 +61,15 @@ def listed(names: Iterable[str], shown: int = 8) -> str:
 def promise(detector: Detector, *, whole: bool) -> str:
     """Say what a model's cut promises; the whole also says on what that rests and what it does not promise."""
     from offnormal import thresholds
+    from offnormal.report.words import speaking_of
 
-    return thresholds.promise(detector.threshold_, whole=whole, folds=detector.calibration_.kind == "folds")
+    words = thresholds.promise(detector.threshold_, whole=whole, folds=detector.calibration_.kind == "folds")
+    return speaking_of(noun_of(detector), words)
+
+
+def noun_of(detector: Detector) -> str:
+    """Return what a row of this model's data is called: "row", "image" or "clip"."""
+    return str(getattr(detector.schema_, "noun", "row"))
 
 
 def cut_record(detector: Detector) -> dict[str, Any]:

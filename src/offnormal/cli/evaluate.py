@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from offnormal.cli import pictures, reading
-from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     AnomalyOption,
     DataArgument,
@@ -72,7 +72,7 @@ def evaluate(
             quiet=quiet,
         )
         y, counted = labels.of(rows, data, label, anomaly or [], normal or [])
-        noun = reading.noun(detector)
+        noun = noun_of(detector)
         with working(f"Scoring {how_many(len(rows), noun)}", quiet):
             scores = detector.anomaly_score(rows)[counted]
         y = y[counted]

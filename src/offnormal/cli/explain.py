@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offnormal.cli import pictures, reading
-from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
@@ -72,7 +72,7 @@ def explain(
             skip_unreadable=skip_unreadable,
             quiet=quiet,
         )
-        noun = reading.noun(detector)
+        noun = noun_of(detector)
         asked = [_number(text, rows, noun) for text in row or ()]
         with working(f"Scoring {how_many(len(rows), noun)}", quiet):
             columns = scoring.scored(detector, rows, None)

@@ -11,8 +11,15 @@ from offnormal.cli.options import JsonOption, ModelArgument
 from offnormal.errors import ModelFileError
 
 _OF_TABLES_ALONE = ("categorical_columns", "id_columns", "ignored_columns", "max_categories", "scaling")
-_OF_IMAGES_ALONE = ("decoder_kernel_sizes", "image_activation", "kernel_sizes", "pixel_scaling", "ssim_window")
-"""Parameters without a part in models of the other kind; the JSON has them all."""
+_OF_IMAGES_ALONE = ("pixel_scaling", "ssim_window")
+_OF_CONVOLUTIONS_ALONE = (
+    "decoder_kernel_sizes",
+    "image_activation",
+    "kernel_sizes",
+    "linear_code",
+    "memory_per_position",
+)
+"""Parameters without a part in other models; the JSON has them all."""
 
 
 def info(model: ModelArgument, as_json: JsonOption = False) -> None:
@@ -40,21 +47,25 @@ def _calibration_rows(model: str) -> int:
 
 def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
     """Return what a person wants to know; the rest is in the JSON."""
+    from offnormal.report.words import speaking_of
     from offnormal.thresholds import Cut, promise
 
     training, cut, schema = content["training"], content["threshold"], content["schema"]
     kind = content["calibration"]
     noun = "image" if "image_shape" in schema else "clip" if "clip_shape" in schema else "row"
     rows, features = how_many(training["rows"], noun), how_many(training["features"], "feature")
-    idle = _OF_IMAGES_ALONE if noun == "row" else _OF_TABLES_ALONE
+    parameters = content["parameters"]
+    idle = set(_OF_IMAGES_ALONE if noun == "row" else _OF_TABLES_ALONE)
+    if noun == "row" or parameters.get("network") == "dense":
+        idle |= set(_OF_CONVOLUTIONS_ALONE)
     return {
         "method": content["method"],
         "training": f"{rows}, {features}, {training_in_words(training)}",
         "threshold": f"{cut['value']:.6g} ({cut['rule']})",
-        "promise": promise(Cut(**cut), whole=False, folds=kind == "folds"),
+        "promise": speaking_of(noun, promise(Cut(**cut), whole=False, folds=kind == "folds")),
         "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, noun)} ({kind})",
         **(_of_columns(schema) if noun == "row" else _of_images(schema)),
-        "parameters": ", ".join(f"{name} {value}" for name, value in content["parameters"].items() if name not in idle),
+        "parameters": ", ".join(f"{name} {value}" for name, value in parameters.items() if name not in idle),
         "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
     }
 

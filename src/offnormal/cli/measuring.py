@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from offnormal.cli.console import noun_of
 from offnormal.cli.threshold import ALTERNATIVES, alternatives
 from offnormal.metrics import ranking
+from offnormal.report.words import speaking_of
 
 if TYPE_CHECKING:
     from offnormal.detector import Detector
@@ -46,7 +48,8 @@ def measured(detector: Detector, y: Array, scores: Array, draws: int | None, see
         return {"value": value, "low": low, "high": high}
 
     cut = detector.threshold_
-    own = {"rule": cut.rule, "value": cut.value, "promise": cut.promise, "current": True}
+    words = speaking_of(noun_of(detector), cut.promise)
+    own = {"rule": cut.rule, "value": cut.value, "promise": words, "current": True}
     others = [rule for rule in ALTERNATIVES if rule != cut.rule]
     rules = [own, *(other | {"current": False} for other in alternatives(detector, tuple(others)))]
     return {

@@ -25,6 +25,8 @@ class TrainingProgress:
     ----------
     quiet : bool
         Show nothing.
+    noun : str
+        What a row is: "row" or "image".
     live : bool or None
         A live bar instead of plain lines; None: if standard error is a terminal.
     line_seconds : float
@@ -42,12 +44,14 @@ class TrainingProgress:
         self,
         quiet: bool,
         *,
+        noun: str = "row",
         live: bool | None = None,
         line_seconds: float = LINE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.last: Progress | None = None
         self._quiet = quiet
+        self._noun = noun
         self._live = sys.stderr.isatty() if live is None else live
         self._pause = REDRAW_SECONDS if self._live else line_seconds
         self._clock = clock
@@ -79,9 +83,9 @@ class TrainingProgress:
         self._place, self._shown_at = place, now
         if self._bar is not None:
             done = (max(progress.epoch, 1) - 1) * progress.batches + progress.batch
-            self._bar.show(where(progress), done, progress.epochs * progress.batches, numbers(progress))
+            self._bar.show(where(progress), done, progress.epochs * progress.batches, numbers(progress, self._noun))
         else:
-            say(messages(), f"{where(progress)}: {numbers(progress)}")
+            say(messages(), f"{where(progress)}: {numbers(progress, self._noun)}")
 
 
 def where(progress: Progress) -> str:
@@ -90,11 +94,11 @@ def where(progress: Progress) -> str:
     return " · ".join([*words, f"epoch {progress.epoch} of {progress.epochs}"])
 
 
-def numbers(progress: Progress) -> str:
+def numbers(progress: Progress, noun: str = "row") -> str:
     """Return the loss terms, the speed and the time left, in that order."""
     words = [f"{name} {value:.4g}" for name, value in progress.terms.items()]
     if progress.rows_per_second > 0:
-        words.append(f"{progress.rows_per_second:,.0f} rows/s")
+        words.append(f"{progress.rows_per_second:,.0f} {noun}s/s")
     if 0 <= progress.eta_seconds < float("inf"):
         words.append(f"{seconds_in_words(progress.eta_seconds)} left")
     return ", ".join(words)

@@ -151,11 +151,6 @@ def picked(rows: Rows, which: np.ndarray[Any, Any]) -> Rows:
     return rows[which] if hasattr(rows, "pixels") else rows.take(which)
 
 
-def noun(detector: Detector) -> str:
-    """Return what a row of this model's data is called."""
-    return str(detector.schema_.noun) if pictures.seen_by(detector) else "row"
-
-
 def column_names(text: str | None) -> list[str] | None:
     """Return the names in "a,b,c", or in the text file of that name (separated by commas or line ends).
 

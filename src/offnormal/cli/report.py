@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from offnormal.cli import pictures, reading
-from offnormal.cli.console import answers, how_many, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     AnomalyOption,
     DataArgument,
@@ -71,7 +71,7 @@ def report(
             skip_unreadable=skip_unreadable,
             quiet=quiet,
         )
-        noun, y = reading.noun(detector), None
+        noun, y = noun_of(detector), None
         if label is not None or named:
             y, counted = labels.of(rows, data, label, anomaly or [], normal or [])
             if not counted.all():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from offnormal.cli import pictures, reading
-from offnormal.cli.console import answers, how_many, messages, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, how_many, messages, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
@@ -108,7 +108,7 @@ def score(
             skip_unreadable=skip_unreadable,
             quiet=quiet,
         )
-        noun = reading.noun(detector)
+        noun = noun_of(detector)
         with working(f"Scoring {how_many(len(rows), noun)}", quiet):
             columns = scoring.scored(detector, rows, fdr)
         which = scoring.rows_with_reasons(columns, reasons)

@@ -10,9 +10,11 @@ import numpy as np
 
 from offnormal import thresholds
 from offnormal.cli import maps, pictures
+from offnormal.cli.console import noun_of
 from offnormal.cli.reading import Rows
 from offnormal.errors import NotSupported
 from offnormal.report.places import Place, places
+from offnormal.report.words import speaking_of
 
 if TYPE_CHECKING:
     from offnormal.detector import Detector
@@ -127,4 +129,4 @@ def carried(detector: Detector, rows: Rows) -> dict[str, Any]:
 
 def discovery_note(detector: Detector, rows: int, fdr: float) -> str:
     """Say what the number of calibration rows means for flags by false discovery rate."""
-    return thresholds.discovery_note(detector.calibration_.n, rows, fdr)
+    return speaking_of(noun_of(detector), thresholds.discovery_note(detector.calibration_.n, rows, fdr))

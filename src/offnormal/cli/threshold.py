@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offnormal.cli import reading
-from offnormal.cli.console import answers, cut_record, facts, how_many, print_json, promise, say, warnings_as_lines
+from offnormal.cli.console import (
+    answers,
+    cut_record,
+    facts,
+    how_many,
+    noun_of,
+    print_json,
+    promise,
+    say,
+    warnings_as_lines,
+)
 from offnormal.cli.options import JsonOption, ModelArgument, QuietOption
 from offnormal.errors import InvalidParameter, OffnormalError
 
@@ -71,17 +81,21 @@ def threshold(
 def alternatives(detector: Detector, rules: tuple[str, ...] = ALTERNATIVES) -> list[dict[str, Any]]:
     """Return what each rule would give on the model's calibration rows: cut, flagged share, promise; or why not."""
     from offnormal import thresholds
+    from offnormal.report.words import speaking_of
 
+    noun = noun_of(detector)
     scores = detector.calibration_.scores
     results: list[dict[str, Any]] = []
     for rule in rules:
         try:
             cut = thresholds.parse_rule(rule).cut(scores, detector.training_scores_)
         except OffnormalError as error:
-            results.append({"rule": rule, "value": None, "flagged_share": None, "promise": None, "refused": str(error)})
+            why = speaking_of(noun, str(error))
+            results.append({"rule": rule, "value": None, "flagged_share": None, "promise": None, "refused": why})
         else:
             share = float((scores > cut.value).mean())
-            results.append({"rule": cut.rule, "value": cut.value, "flagged_share": share, "promise": cut.promise})
+            words = speaking_of(noun, cut.promise)
+            results.append({"rule": cut.rule, "value": cut.value, "flagged_share": share, "promise": words})
     return results
 
 
@@ -90,7 +104,8 @@ def _tell(detector: Detector, target: str, before: Cut | None, others: list[dict
     from rich.text import Text
 
     console, cut = answers(), detector.threshold_
-    calibration = f"{how_many(detector.calibration_.n, 'row')} ({detector.calibration_.kind})"
+    noun = noun_of(detector)
+    calibration = f"{how_many(detector.calibration_.n, noun)} ({detector.calibration_.kind})"
     shown = {
         "cut": f"{cut.value:.6g}",
         "rule": cut.rule if before is None else f"{cut.rule} (was {before.rule}, cut {before.value:.6g})",
@@ -100,7 +115,7 @@ def _tell(detector: Detector, target: str, before: Cut | None, others: list[dict
     console.print(facts(shown if before is None else {"written": target} | shown))
     if others:
         table = Table(
-            "rule", "cut", "flags of the calibration rows", "promise", title="Other rules", title_justify="left"
+            "rule", "cut", f"flags of the calibration {noun}s", "promise", title="Other rules", title_justify="left"
         )
         for other in others:
             if other["value"] is None:

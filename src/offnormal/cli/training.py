@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offnormal.cli import flags, reading
+from offnormal.cli.console import noun_of
 from offnormal.cli.failures import Interrupted
 from offnormal.cli.progress import TrainingProgress, where
 from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError, UnsupportedLevel
@@ -129,7 +130,7 @@ def run(
     if not resume and checkpoint.exists():
         kept = f"{checkpoint} holds an interrupted training, which this run replaces; --resume would go on with it."
         warnings.warn(kept, stacklevel=2)
-    with TrainingProgress(quiet) as progress:
+    with TrainingProgress(quiet, noun="image" if hasattr(rows, "pixels") else "row") as progress:
         try:
             detector.fit(rows, checkpoint=checkpoint, resume=resume, on_progress=progress, time_limit=time_limit)
         except KeyboardInterrupt as error:
@@ -145,6 +146,7 @@ def save(detector: Detector, output: str, threshold: str | None) -> UnsupportedL
         Why the wanted cut was refused; the trained model is kept all the same.
     """
     from offnormal import io
+    from offnormal.report.words import speaking_of
 
     refused = None
     if threshold is not None:
@@ -152,7 +154,7 @@ def save(detector: Detector, output: str, threshold: str | None) -> UnsupportedL
             detector.set_threshold(threshold)
         except OffnormalError as error:
             kept = f"The model is kept in {output} with its default cut, {detector.threshold_.rule}."
-            refused = UnsupportedLevel(f"{error} {kept}")
+            refused = UnsupportedLevel(f"{speaking_of(noun_of(detector), str(error))} {kept}")
     try:
         io.save(detector, output)
         shutil.rmtree(checkpoint_of(Path(output)), ignore_errors=True)

@@ -102,10 +102,11 @@ def model(detector: FittedDetector, words: Words, method: str) -> dict[str, Any]
         (words("model.versions"), versions()),
     ]
     return {
-        "note": words("model.row_is_image") if images else None,
-        "about": words.known(f"about.{detector.key}", (type(detector).__doc__ or "").strip().split("\n")[0]),
+        "about": words.on_rows(
+            words.known(f"about.{detector.key}", (type(detector).__doc__ or "").strip().split("\n")[0])
+        ),
         "facts": facts,
-        "promise": thresholds.promise(cut, words.lang, folds=calibration.kind == "folds"),
+        "promise": words.on_rows(thresholds.promise(cut, words.lang, folds=calibration.kind == "folds")),
         "parameters": parameters(detector, words),
     }
 

@@ -46,16 +46,16 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
     """Say what came out, what was to be expected, and what the threshold promises."""
     cut, n, flagged, expected = detector.threshold_, evidence.n_rows, evidence.n_flagged, evidence.expected
     rows = words.count("row", n)
-    sayings = {"flagged": flagged, "expected": number(round(expected, 1)) if np.isfinite(expected) else "–"}
+    above = expected / n * detector.calibration_.n
+    said, in_short = chance_flags(expected, above, words)
     meaning = None
     if flagged > n / 2:
         meaning = words("verdict.most")
     elif flagged and np.isfinite(expected):
-        above = expected / n * detector.calibration_.n
         # Two sources of chance: which rows came, and how few calibration rows the expected count rests on.
         chance = (max(expected, 1.0) + expected**2 / max(above, 1.0)) ** 0.5
         many = flagged > expected + _STANDARD_ERRORS * chance
-        meaning = words("verdict.many" if many else "verdict.few", **sayings)
+        meaning = words("verdict.many" if many else "verdict.few", flagged=flagged, expected=said)
     return {
         "alarm": bool(flagged),
         "headline": words("verdict.some", rows=rows, flagged=flagged, share=percent(flagged / n))
@@ -63,14 +63,34 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
         else words("verdict.none", rows=rows),
         "rule": words("verdict.rule", cut=number(cut.value), rule=cut.rule),
         "meaning": meaning,
-        "promise": thresholds.promise(cut, words.lang, whole=False, folds=detector.calibration_.kind == "folds"),
+        "promise": words.on_rows(
+            thresholds.promise(cut, words.lang, whole=False, folds=detector.calibration_.kind == "folds")
+        ),
         "tiles": [
             (words("tile.flagged"), f"{flagged:,}"),
-            (words("tile.expected"), sayings["expected"]),
+            (words("tile.expected"), in_short),
             (words("tile.threshold"), number(cut.value)),
             (words("tile.highest"), number(float(evidence.listed.scores[0]))),
         ],
     }
+
+
+def chance_flags(expected: float, above: float, words: Words) -> tuple[str, str]:
+    """Say how many flags normal rows give on average, in words and in short; never 0, which no calibration can tell.
+
+    Parameters
+    ----------
+    expected : float
+        By rank, so with no calibration row above the cut it is an upper bound.
+    above : float
+        Calibration rows above the cut, at least n / (n + 1) of one.
+    """
+    if not np.isfinite(expected):
+        return "–", "–"
+    if expected < 1:
+        return words("verdict.below_one"), "<1"
+    shown = number(round(expected, 1))
+    return (words("verdict.at_most", n=shown), f"≤{shown}") if above < 1 else (words("verdict.about", n=shown), shown)
 
 
 def scores(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[str, Any]:

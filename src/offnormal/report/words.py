@@ -6,6 +6,7 @@ is plain: the template escapes it. `name_images`, where there is one, takes the 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -14,6 +15,43 @@ from offnormal.errors import UnknownName
 
 LANGUAGES = ("en", "ko")
 OF_IMAGES = "_images"
+_AFTER_IMAGES = {"은": "는", "이": "가", "을": "를", "과": "와", "이라": "라"}
+"""Korean particles behind a consonant, as in 행, and behind a vowel, as in 이미지."""
+
+
+def speaking_of(noun: str, text: str, lang: str = "en") -> str:
+    """Return a text on rows as one on what a row is here; texts on cuts and methods are written once, for tables.
+
+    Parameters
+    ----------
+    noun : str
+        "row", "image" or "clip"; in Korean only the first two.
+
+    >>> speaking_of("image", "A row in 20 is flagged; 1,234 rows were not.")
+    'An image in 20 is flagged; 1,234 images were not.'
+    >>> speaking_of("image", "정상 행은 20행 중 1행이", "ko")
+    '정상 이미지는 20장 중 1장이'
+    """
+    if noun == "row":
+        return text
+    if lang == "ko":
+        return _of_images_in_korean(text)
+    if noun[0] in "aeiou":
+        text = re.sub(r"\b([Aa]) (?=row\b)", r"\1n ", text)
+    for old, new in (("row", noun), ("Row", noun.capitalize())):
+        text = re.sub(rf"\b{old}(?=s?\b)", new, text)
+    return text.replace("of the table", f"of the {noun}s")
+
+
+def _of_images_in_korean(text: str) -> str:
+    text = re.sub(r"(?<=\d)행|(?<=\b한 )행", "장", text)  # images have a counter of their own
+    text = text.replace("이 행 수", "이 장수").replace("표의 일부", "이미지 일부")
+    particle = "|".join(sorted(_AFTER_IMAGES, key=len, reverse=True))
+    return re.sub(
+        rf"(?<![가-힣])행(?:({particle})(?![가-힣]))?",
+        lambda found: "이미지" + _AFTER_IMAGES.get(found[1] or "", ""),
+        text,
+    )
 
 
 def texts(lang: str) -> dict[str, str]:
@@ -30,6 +68,7 @@ class Words:
 
     def __init__(self, lang: str, *, of_images: bool = False) -> None:
         self.lang = lang
+        self._noun = "image" if of_images else "row"
         self._texts = texts(lang)
         if of_images:
             self._texts |= {
@@ -43,6 +82,10 @@ class Words:
     def count(self, noun: str, n: int) -> str:
         """Return a number of things: "1 row", "569 rows"."""
         return self(f"{noun}.{'one' if n == 1 else 'many'}", n=n)
+
+    def on_rows(self, text: str) -> str:
+        """Return a text on rows that came from elsewhere; in a report on images as one on images."""
+        return speaking_of(self._noun, text, self.lang)
 
     def known(self, key: str, otherwise: str) -> str:
         """Return the text of `key`, or `otherwise` where this language has none."""
