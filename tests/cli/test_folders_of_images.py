@@ -160,6 +160,10 @@ def test_explain_and_info_speak_of_images(run, eyes, line):
     assert "28 images" in told
     assert "pixel_scaling" in told
     assert "max_categories" not in told
+    of_batch = run("score", eyes, line / "test", "-o", eyes.with_name("scores.csv"), "--fdr", 0.1, "--reasons", "none")
+    said = "".join([told, of_batch.output, *(run(word, eyes).output for word in ("threshold", "info"))])
+    said += run("evaluate", eyes, line / "test", "--anomaly", "scratch", "--bootstrap", 0).output
+    assert not re.search(r"\brows?\b", said), "images, not rows"
     assert run("threshold", eyes, "mad:3.5", "-o", eyes.with_name("changed.offnormal"), "-q").exit_code == 0
 
 

@@ -25,6 +25,17 @@ def test_what_the_model_is(run, model):
         assert words in result.stdout
 
 
+def test_parameters_without_a_part_are_left_out(run, data, tmp_path):
+    """Of tables; those of columns are left out for images, in test_folders_of_images."""
+    target = tmp_path / "m.offnormal"
+    quick = ("-m", "memae", "--epochs", 0, "--calibration", "none", "--label", "label", "--id", "number", "-q")
+    assert run("fit", data, "-o", target, *quick).exit_code == 0
+    told = run("info", target).stdout.split("parameters")[1]
+    assert "hidden_sizes" in told
+    assert "max_categories" in told
+    assert not [word for word in ("pixel_scaling", "kernel_sizes", "image_activation", "linear_code") if word in told]
+
+
 def test_json_is_the_manifest(run, model):
     record = json.loads(run("info", model, "--json").stdout)
     assert record == json.loads(json.dumps(io.info(model)))

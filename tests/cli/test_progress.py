@@ -41,6 +41,7 @@ def test_a_line_says_phase_epoch_loss_terms_speed_and_time_left(capsys):
         progress(Report(epoch=3))
     (line,) = shown(capsys)
     assert line == ("final · joint · epoch 3 of 40: energy 1.235, reconstruction 0.5, 12,346 rows/s, 1 min 15 s left")
+    assert "12,346 images/s" in numbers(Report(), "image")
 
 
 def test_lines_come_at_intervals_at_new_phases_and_at_the_end(capsys):

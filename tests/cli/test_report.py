@@ -19,6 +19,9 @@ def test_korean_with_labels(run, model, data, tmp_path):
     result = run("report", model, data, "-o", target, "--lang", "ko", *labels, "--json", "-q")
     assert json.loads(result.stdout) == {"output": str(target), "rows": 400, "lang": "ko"}
     assert "AUROC" in target.read_text()
+    scores = json.loads(run("evaluate", model, data, *labels, "--json", "-q").stdout)
+    for name in ("auroc", "average_precision"):
+        assert "{low:.3f} ~ {high:.3f}".format(**scores[name]) in target.read_text(), "the interval of evaluate"
     assert any("가" <= letter <= "힣" for letter in target.read_text())
 
 

@@ -167,6 +167,9 @@ def test_the_page_holds_its_pictures_and_loads_nothing(detector: PCAReconstructi
         assert said in text
     assert "16×16" in text
     assert not re.search(r"Outside usual|통상 범위 밖", text), "no columns"
+    settings = text.index({"en": "Hyper-parameters", "ko": "하이퍼파라미터"}[lang])  # in English, of tables too
+    spoken = re.sub(r"rows [\d–]+, columns|“row”|row 열", "", text[:settings])
+    assert not re.search(r"\brows?\b|(?<![가-힣])행", spoken, re.IGNORECASE), "images, not rows"
 
 
 def test_arrays_floats_color_and_a_network(tmp_path: Path) -> None:

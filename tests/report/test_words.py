@@ -6,7 +6,10 @@ import re
 import string
 from importlib import resources
 
+import numpy as np
+
 from offnormal.report.words import OF_IMAGES, Words, texts
+from offnormal.thresholds import discovery_note, parse_rule, promise
 
 EN, KO = texts("en"), texts("ko")
 SAME_IN_BOTH = {"data.commonest", "data.range", "evaluation.auroc", "page.of"}
@@ -47,8 +50,28 @@ def test_a_report_on_images_has_its_own_words_where_there_are_some() -> None:
             if base != key:
                 assert base in texts(lang), key
                 assert own.known(base, "") == text
-    said = " ".join(text for key, text in EN.items() if key.endswith(OF_IMAGES) and "promise" not in text.lower())
-    assert "row " not in said.replace("a row is", "").replace("Rows are", "")
+    for lang, row in (("en", r"\brows?\b"), ("ko", r"(?<![가-힣])행")):
+        own = {
+            key: text for key, text in texts(lang).items() if key.endswith(OF_IMAGES) and "offnormal score" not in text
+        }
+        assert not [key for key, text in own.items() if re.search(row, text.lower())]
+
+
+def test_texts_from_elsewhere_speak_of_images_too() -> None:
+    scores = np.random.default_rng(0).normal(size=2_000)
+    rules = ("conformal:0.01", "quantile:0.99", "mad:3.5", "pot:0.001", "fixed:9", "contamination:0.05")
+    for lang, row, image in (("en", r"\brows?\b|\ba image", "images"), ("ko", r"행", "이미지")):
+        words = Words(lang, of_images=True)
+        texts_on_rows = [
+            *(promise(parse_rule(rule).cut(scores, scores), lang, folds=True) for rule in rules),
+            *(discovery_note(n, 50, 0.1, lang) for n in (5, 100, 2_000)),
+            *(text for key, text in texts(lang).items() if key.startswith("about.")),
+        ]
+        for text in texts_on_rows:
+            said = words.on_rows(text).replace("시행", "").replace("수행", "")
+            assert not re.search(row, said), said
+            assert Words(lang).on_rows(text) == text
+        assert all(image in words.on_rows(text) for text in texts_on_rows[: len(rules)])
 
 
 def test_long_spans_are_said_in_two_units() -> None:
