@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from offnormal.methods.two_step import TwoStep as TwoStep
     from offnormal.methods.vae import VAE as VAE
     from offnormal.registry import make_detector as make_detector
-    from offnormal.report.places import places as places
+    from offnormal.residual_places import places as places
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ _HOMES = {
     "errors": "offnormal.errors",
     "load": "offnormal.io",
     "make_detector": "offnormal.registry",
-    "places": "offnormal.report.places",
+    "places": "offnormal.residual_places",
     "read_images": "offnormal.data.images",
     "read_table": "offnormal.data.tables",
     "save": "offnormal.io",

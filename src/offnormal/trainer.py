@@ -115,8 +115,8 @@ class Progress:
     epoch, batch : int
         Counted from 1.
     rows_per_second, eta_seconds : float
-        Of this phase, and of it in the trainings that follow, the folds; the estimate takes every epoch to come, so
-        early stopping can only shorten it.
+        Of this phase, and until all phases and the trainings that follow, the folds, are done at this speed; the
+        estimate takes every epoch to come, so early stopping can only shorten it.
     terms : dict
         Means of the loss terms over the latest twenty steps.
     """
@@ -213,6 +213,7 @@ def train(
     run = _Run(method, ordered, settings, watched, stage, on_progress)
     phases = tuple(method.phases())
     if phases:
+        run.planned = tuple(phase.epochs for phase in phases)
         run.restore(phases)
         for number, phase in enumerate(phases):
             if number >= run.position.phase and run.training.stopped != "time limit":
@@ -261,6 +262,7 @@ class _Run:
         self.held_out = held_out
         self.training = Training()
         self.position = _Position()
+        self.planned: tuple[int, ...] = ()  # epochs of each phase
         self.best_state: dict[str, Tensor] = {}
         self.optimizers: dict[str, Optimizer] = {}
         self.schedulers: dict[str, LRScheduler] = {}
@@ -433,7 +435,8 @@ class _Run:
             return
         self._reported = now
         speed = rows / max(now - started, 1e-9)
-        left = (phase.epochs * (1 + self.settings.following) - epoch) * self.batches.n_rows - rows
+        epochs = (1 + self.settings.following) * sum(self.planned) - sum(self.planned[: self.position.phase]) - epoch
+        left = epochs * self.batches.n_rows - rows
         latest = {self._term_name(phase, u, t): float(torch.stack(v[-20:]).mean()) for (u, t), v in seen.items()}
         self.on_progress(
             Progress(

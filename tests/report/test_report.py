@@ -218,7 +218,7 @@ def test_a_few_flags_too_many_are_no_finding(tmp_path: Path) -> None:
     ("lang", "fewer", "more"), [("en", "fewer than 1", "at most 47.6"), ("ko", "1개 미만", "47.6개 이하")]
 )
 def test_few_calibration_rows_promise_no_absence_of_flags(tmp_path: Path, lang: str, fewer: str, more: str) -> None:
-    """None of 20 lies above this cut, so by rank 1 in 21 new rows may: 0.05 of one row, 47.6 of 1,000."""
+    """None of 20 lies above this cut, so by rank at most 1 in 21 new rows does: 0.14 of 3, 47.6 of 1,000."""
     detector = Squares(width=1).fit(np.random.default_rng(6).exponential(size=(20, 1)), rule="fixed:1e6")
     for n_rows, n_flagged, said, short in ((3, 1, fewer, "<1"), (1_000, 2, more, "≤47.6")):
         rows = np.where(np.arange(n_rows) < n_flagged, 1e6, 1.0)[:, None]

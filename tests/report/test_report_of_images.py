@@ -17,8 +17,8 @@ from offnormal.errors import NotSupported
 from offnormal.report import render
 from offnormal.report.evidence import gather
 from offnormal.report.images import Pictured, colors, levels, shown
-from offnormal.report.places import DENSITY, LEAST_SHARE, places
 from offnormal.report.words import Words
+from offnormal.residual_places import DENSITY, LEAST_SHARE, places
 
 SIDE, TOP, LEFT, EXTENT = 16, 9, 4, 5
 

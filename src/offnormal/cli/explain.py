@@ -130,7 +130,7 @@ def _explained(detector: Detector, rows: Any, top: int) -> tuple[tuple[str, ...]
     if not pictures.seen_by(detector):
         explanation = detector.explain(rows)
         return tuple(explanation.parts), [{"columns": _columns(explanation, i, top)} for i in range(len(rows))]
-    from offnormal.report.places import places
+    from offnormal.residual_places import places
 
     maps = detector.residual_maps(rows)
     return None, [{"places": [asdict(place) for place in places(one, top)]} for one in maps]

@@ -13,8 +13,8 @@ from offnormal.cli import maps, pictures
 from offnormal.cli.console import noun_of
 from offnormal.cli.reading import Rows
 from offnormal.errors import NotSupported
-from offnormal.report.places import Place, places
 from offnormal.report.words import speaking_of
+from offnormal.residual_places import Place, places
 
 if TYPE_CHECKING:
     from offnormal.detector import Detector

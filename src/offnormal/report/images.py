@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from offnormal.data.images import Images, ImageSchema, resized
 from offnormal.errors import NotSupported
 from offnormal.report.numerals import number
-from offnormal.report.places import Place, places
 from offnormal.report.words import Words
+from offnormal.residual_places import Place, places
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
