@@ -12,7 +12,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import offnormal
-from offnormal import Autoencoder, Images, PCAReconstruction, detector, io
+from offnormal import Autoencoder, Images, PCAReconstruction, io
 from offnormal.cli import application
 from offnormal.data.images import read_images
 from offnormal.data.pixel_arrays import ImageSchema, as_pixels
@@ -22,8 +22,9 @@ from offnormal.errors import DataError, InvalidParameter, ModelFileError, NotSup
 from offnormal.metrics.ranking import auroc
 from offnormal.networks.backbones import Plan
 from offnormal.networks.similarity import structural_similarity
-from offnormal.registry import METHODS, make_detector, method_class
+from offnormal.registry import METHODS, method_class
 from offnormal.report import render
+from pixel_laws import check_laws, quick, shapes_built
 
 FRAMES, SIDE = 5, 12  # five are no channels, so that both layouts can be told apart
 SHAPE = (1, FRAMES, SIDE, SIDE)
@@ -43,15 +44,10 @@ TRAIN, QUERY = moving_bars(60, 0), moving_bars(30, 1)
 FITTED: dict[str, Detector] = {}
 
 
-def quick(key: str, **changes: Any) -> Detector:
-    trained = issubclass(method_class(key), detector.TrainedDetector)
-    return make_detector(key, **{**({"epochs": 1} if trained else {}), **changes})
-
-
 def fitted(key: str) -> Detector:
     """Return one fitted detector per method and process."""
     if key not in FITTED:
-        FITTED[key] = quick(key, calibration="holdout").fit(TRAIN)
+        FITTED[key] = quick(key, 1, calibration="holdout").fit(TRAIN)
     return FITTED[key]
 
 
@@ -64,22 +60,7 @@ def pca(**changes: Any) -> PCAReconstruction:
 
 @pytest.mark.parametrize("key", METHODS)
 def test_the_laws_of_a_score(key: str) -> None:
-    model = fitted(key)
-    state = {name: tensor.clone() for name, tensor in model.scorer_.state_dict().items()}
-    random_state = torch.random.get_rng_state()
-    scores, p = model.anomaly_score(QUERY), model.p_value(QUERY)
-    assert (scores.dtype, scores.shape) == (np.float64, (len(QUERY),))
-    assert np.isfinite(scores).all()
-    assert ((p > 0) & (p <= 1)).all()
-    assert np.array_equal(model.predict(QUERY) == -1, scores > model.threshold_.value)
-    for rows in (1, len(QUERY) - 1):
-        assert np.array_equal(model.anomaly_score(QUERY[:rows]), scores[:rows])
-    order = np.random.default_rng(0).permutation(len(QUERY))
-    np.testing.assert_allclose(model.anomaly_score(QUERY[order]), scores[order], rtol=1e-4, atol=1e-5)
-    assert torch.equal(random_state, torch.random.get_rng_state())
-    for name, tensor in model.scorer_.state_dict().items():
-        assert torch.equal(tensor, state[name]), name
-    assert model.n_features_in_ == model.training_["features"] == np.prod(SHAPE)
+    check_laws(fitted(key), QUERY)
 
 
 @pytest.mark.parametrize("key", METHODS)
@@ -94,20 +75,15 @@ def test_a_model_file_gives_the_same_scores(key: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", METHODS)
 def test_a_method_gets_the_shape_it_can_see_and_gives_clips_back(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cls = method_class(key)
-    shapes: list[tuple[int, ...]] = []
-    build = cls.build
-
-    def noted(self: Any, shape: tuple[int, ...]) -> Any:
-        shapes.append(shape)
-        return build(self, shape)
-
-    monkeypatch.setattr(cls, "build", noted)
+    shapes = shapes_built(key, monkeypatch)
     last = np.ascontiguousarray(np.moveaxis(TRAIN[:30], 1, -1))
-    model = quick(key, calibration="none").fit(last)
-    assert shapes == [SHAPE if cls.sees_images else (np.prod(SHAPE),)]
+    model = quick(key, 1, calibration="none").fit(last)
+    sees_images = method_class(key).sees_images
+    assert shapes == [SHAPE if sees_images else (np.prod(SHAPE),)]
     volumes = [layer for layer in model.scorer_.modules() if isinstance(layer, nn.Conv3d)]
-    assert bool(volumes) == (cls.sees_images and key != "rapp"), "RaPP's networks are dense, as the paper's"
+    assert bool(volumes) == (method_class(key).sees_images and key != "rapp"), (
+        "RaPP's networks are dense, as the paper's"
+    )
     with pytest.raises(NotSupported, match=r"fitted to clips, which have no columns to name.*residual_maps"):
         model.explain(last)
     if key in ("deep_svdd", "kernel_pca"):

@@ -21,8 +21,9 @@ from offnormal.data.pixels import ImagePreprocessor
 from offnormal.detector import Detector
 from offnormal.errors import DataError, ModelFileError, NotSupported, SchemaMismatch
 from offnormal.metrics.ranking import auroc
-from offnormal.registry import METHODS, make_detector, method_class
+from offnormal.registry import METHODS, method_class
 from offnormal.scorer import BLOCK, block_size
+from pixel_laws import check_laws, quick, shapes_built
 
 SIDE = 16
 KEEPS_ROWS = {"kernel_pca"}
@@ -44,15 +45,10 @@ TRAIN, QUERY = stripes(120, 0), stripes(70, 1)
 FITTED: dict[str, Detector] = {}
 
 
-def quick(key: str, **changes: Any) -> Detector:
-    trained = issubclass(method_class(key), detector.TrainedDetector)
-    return make_detector(key, **{**({"epochs": 2} if trained else {}), **changes})
-
-
 def fitted(key: str) -> Detector:
     """Return one fitted detector per method and process."""
     if key not in FITTED:
-        FITTED[key] = quick(key, calibration="holdout").fit(TRAIN)
+        FITTED[key] = quick(key, 2, calibration="holdout").fit(TRAIN)
     return FITTED[key]
 
 
@@ -66,25 +62,9 @@ def pca(**changes: Any) -> PCAReconstruction:
 @pytest.mark.parametrize("key", METHODS)
 def test_the_laws_of_a_score(key: str) -> None:
     model = fitted(key)
-    state = {name: tensor.clone() for name, tensor in model.scorer_.state_dict().items()}
-    random_state = torch.random.get_rng_state()
-    scores, p = model.anomaly_score(QUERY), model.p_value(QUERY)
-    assert scores.dtype == np.float64
-    assert scores.shape == (len(QUERY),)
-    assert np.isfinite(scores).all()
-    assert ((p > 0) & (p <= 1)).all()
-    assert np.array_equal(model.predict(QUERY) == -1, scores > model.threshold_.value)
-    for rows in (1, 2, len(QUERY) - 1):
-        assert np.array_equal(model.anomaly_score(QUERY[:rows]), scores[:rows])
-    order = np.random.default_rng(0).permutation(len(QUERY))
-    np.testing.assert_allclose(model.anomaly_score(QUERY[order]), scores[order], rtol=1e-4, atol=1e-5)
-    assert torch.equal(random_state, torch.random.get_rng_state())
-    assert not model.scorer_.training
-    for name, tensor in model.scorer_.state_dict().items():
-        assert torch.equal(tensor, state[name]), name
+    check_laws(model, QUERY)
     assert model.calibration_.n == 12
     assert model.training_["rows"] == 108
-    assert model.n_features_in_ == model.training_["features"] == SIDE**2
 
 
 @pytest.mark.parametrize("key", METHODS)
@@ -107,17 +87,9 @@ def test_a_model_file_gives_the_same_scores_and_holds_no_training_image(key: str
 
 @pytest.mark.parametrize("key", METHODS)
 def test_a_method_gets_the_shape_it_can_see(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cls = method_class(key)
-    shapes: list[tuple[int, ...]] = []
-    build = cls.build
-
-    def noted(self: Any, shape: tuple[int, ...]) -> Any:
-        shapes.append(shape)
-        return build(self, shape)
-
-    monkeypatch.setattr(cls, "build", noted)
-    quick(key, calibration="none").fit(TRAIN[:40, None])
-    assert shapes == [(1, SIDE, SIDE) if cls.sees_images else (SIDE**2,)]
+    shapes = shapes_built(key, monkeypatch)
+    quick(key, 2, calibration="none").fit(TRAIN[:40, None])
+    assert shapes == [(1, SIDE, SIDE) if method_class(key).sees_images else (SIDE**2,)]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -407,7 +379,7 @@ def test_another_plan_in_the_file_is_refused(change: Any, tmp_path: Path) -> Non
 def test_altered_files_give_the_same_scores_or_one_error(key: str, tmp_path: Path) -> None:
     path, folder = tmp_path / "model", tmp_path / "altered"
     folder.mkdir()
-    model = quick(key, calibration="none", pixel_scaling="standard").fit(TRAIN[:40])
+    model = quick(key, 2, calibration="none", pixel_scaling="standard").fit(TRAIN[:40])
     offnormal.save(model, path)
     expected, outcomes = model.anomaly_score(QUERY[:3]), {"same": 0, "refused": 0}
     for altered in mutations(path, folder, 60, seed=5):
