@@ -125,8 +125,8 @@ def section(records: list[dict[str, Any]]) -> str:
     own = {kind: found["autoencoder"]["score_per_second"] for kind, found in by_kind.items()}
     lines = [
         HEADING, "",
-        "`python benchmarks/throughput.py`: one thread, processor time, the defaults. Per second, in thousands; in",
-        "brackets, how many times the autoencoder's scoring. Methods without a number in training are solved in closed",
+        "`python benchmarks/throughput.py`: a single run, one thread, processor time, the defaults. Per second, in",
+        "thousands; in brackets, times the autoencoder's scoring. Methods without a number in training are solved in closed",
         "form, train on all rows at once, or spend less than 3 % of the fit on it. –: minutes, not measured.", "",
         f"| method | train: rows of {COLUMNS} columns | score | train: images {SIDE}×{SIDE} | score |",
         "|---|---|---|---|---|",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from offnormal import PCAReconstruction
 from offnormal.detector import Detector, TrainedDetector
 from offnormal.registry import make_detector, method_class
 
@@ -16,6 +19,21 @@ def quick(key: str, epochs: int, **changes: Any) -> Detector:
     """Return the method, trained for a moment."""
     trained = issubclass(method_class(key), TrainedDetector)
     return make_detector(key, **{**({"epochs": epochs} if trained else {}), **changes})
+
+
+def fitted_once(train: np.ndarray[Any, Any], epochs: int) -> Callable[[str], Detector]:
+    """Return what gives the detector of a method, fitted to `train` the first time it is asked for."""
+
+    @cache
+    def fitted(key: str) -> Detector:
+        return quick(key, epochs, calibration="holdout").fit(train)
+
+    return fitted
+
+
+def pca(**changes: Any) -> PCAReconstruction:
+    """Return PCA with three directions and no calibration."""
+    return PCAReconstruction(**{"calibration": "none", "n_components": 3, **changes})
 
 
 def check_laws(model: Detector, query: np.ndarray[Any, Any]) -> None:

@@ -12,19 +12,18 @@ from torch import nn
 from typer.testing import CliRunner
 
 import offnormal
-from offnormal import Autoencoder, Images, PCAReconstruction, io
+from offnormal import Autoencoder, Images, io
 from offnormal.cli import application
 from offnormal.data.images import read_images
 from offnormal.data.pixel_arrays import ImageSchema, as_pixels
 from offnormal.data.pixels import ImagePreprocessor
-from offnormal.detector import Detector
 from offnormal.errors import DataError, InvalidParameter, ModelFileError, NotSupported, SchemaMismatch
 from offnormal.metrics.ranking import auroc
 from offnormal.networks.backbones import Plan
 from offnormal.networks.similarity import structural_similarity
 from offnormal.registry import METHODS, method_class
 from offnormal.report import render
-from pixel_laws import check_laws, quick, shapes_built
+from pixel_laws import check_laws, fitted_once, pca, quick, shapes_built
 
 FRAMES, SIDE = 5, 12  # five are no channels, so that both layouts can be told apart
 SHAPE = (1, FRAMES, SIDE, SIDE)
@@ -41,18 +40,7 @@ def moving_bars(rows: int, seed: int) -> np.ndarray[Any, Any]:
 
 
 TRAIN, QUERY = moving_bars(60, 0), moving_bars(30, 1)
-FITTED: dict[str, Detector] = {}
-
-
-def fitted(key: str) -> Detector:
-    """Return one fitted detector per method and process."""
-    if key not in FITTED:
-        FITTED[key] = quick(key, 1, calibration="holdout").fit(TRAIN)
-    return FITTED[key]
-
-
-def pca(**changes: Any) -> PCAReconstruction:
-    return PCAReconstruction(**{"calibration": "none", "n_components": 3, **changes})
+fitted = fitted_once(TRAIN, 1)
 
 
 # --- every method -----------------------------------------------------------------------------------------------------

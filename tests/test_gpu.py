@@ -1,4 +1,4 @@
-"""Every method on a GPU, where there is one: it trains there, and its scores are those of the processor."""
+"""Every method on a GPU, where there is one: it fits there, and its scores are those of the processor."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def images(rows: int, seed: int) -> np.ndarray[Any, Any]:
 @pytest.mark.filterwarnings("ignore:The cluster centers drew together:UserWarning")
 @pytest.mark.parametrize("make", [table, images])
 @pytest.mark.parametrize("key", METHODS)
-def test_a_gpu_trains_and_gives_the_scores_of_the_processor(key: str, make: Any, tmp_path: Path) -> None:
+def test_scores_on_a_gpu_repeat_and_are_those_of_the_processor(key: str, make: Any, tmp_path: Path) -> None:
     rows, query = make(300, 0), make(200, 1)
     model = quick(key).fit(rows)
     assert model.scorer_.device.type == "cuda"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import offnormal
 from fuzzing import Content, mutations
-from offnormal import Autoencoder, DeepSVDD, Images, PCAReconstruction, detector, io
+from offnormal import Autoencoder, DeepSVDD, Images, detector, io
 from offnormal.batches import Batches
 from offnormal.data.images import ImageSchema, resized
 from offnormal.data.pixels import ImagePreprocessor
@@ -23,7 +23,7 @@ from offnormal.errors import DataError, ModelFileError, NotSupported, SchemaMism
 from offnormal.metrics.ranking import auroc
 from offnormal.registry import METHODS, method_class
 from offnormal.scorer import BLOCK, block_size
-from pixel_laws import check_laws, quick, shapes_built
+from pixel_laws import check_laws, fitted_once, pca, quick, shapes_built
 
 SIDE = 16
 KEEPS_ROWS = {"kernel_pca"}
@@ -42,18 +42,7 @@ def stripes(rows: int, seed: int, *, odd: bool = False) -> np.ndarray[Any, Any]:
 
 
 TRAIN, QUERY = stripes(120, 0), stripes(70, 1)
-FITTED: dict[str, Detector] = {}
-
-
-def fitted(key: str) -> Detector:
-    """Return one fitted detector per method and process."""
-    if key not in FITTED:
-        FITTED[key] = quick(key, 2, calibration="holdout").fit(TRAIN)
-    return FITTED[key]
-
-
-def pca(**changes: Any) -> PCAReconstruction:
-    return PCAReconstruction(**{"calibration": "none", "n_components": 3, **changes})
+fitted = fitted_once(TRAIN, 2)
 
 
 # --- every method -----------------------------------------------------------------------------------------------------
