@@ -127,7 +127,7 @@ def section(records: list[dict[str, Any]]) -> str:
         HEADING, "",
         "`python benchmarks/throughput.py`: a single run, one thread, processor time, the defaults. Per second, in",
         "thousands; in brackets, times the autoencoder's scoring. Methods without a number in training are solved in",
-        "closed form, train on all rows at once, or spend less than 3 % of the fit on it. –: minutes, not measured.", "",
+        "closed form, train on all rows at once, or spend under 3 % of the fit on it. –: minutes, not measured.", "",
         f"| method | train: rows of {COLUMNS} columns | score | train: images {SIDE}×{SIDE} | score |",
         "|---|---|---|---|---|",
     ]  # fmt: skip
