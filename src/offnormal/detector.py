@@ -28,7 +28,7 @@ from offnormal import calibration as calibrating
 from offnormal import thresholds
 from offnormal.calibration import Calibration
 from offnormal.data.pixels import ImagePreprocessor
-from offnormal.errors import DataError, InvalidParameter, NotSupported, UnknownName
+from offnormal.errors import CollapseWarning, DataError, InvalidParameter, NotSupported, UnknownName
 from offnormal.explanation import Explanation
 from offnormal.method import Encodes, ExplainsFeatures, Method
 from offnormal.parameters import check_names, param, validate
@@ -54,6 +54,11 @@ BATCH_VALUES = 2**22
 """Pixel values of a batch where nobody says how many images: 64 of 256×256, for 2 GB in the usual convolutions."""
 DEFAULT_SHARE = 0.01
 """Share of the training rows above the cut where nothing was asked for and no calibration rows were kept."""
+
+_COLLAPSED = (
+    "The generator collapsed: two rows that it makes differ by {:.2g} of what two training rows do, so the scores may "
+    "be poor. Try another random_state, fewer epochs, a smaller learning_rate or spectral_norm=True."
+)
 
 
 class FittedState:
@@ -218,6 +223,8 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
                 UserWarning,
                 stacklevel=3,
             )
+        if training.collapsed:
+            warnings.warn(_COLLAPSED.format(_last_diversity(training.history)), CollapseWarning, stacklevel=3)
         scores = self.scorer_.score_rows(encoded)
         if not np.isfinite(scores).all():
             raise DataError(
@@ -514,3 +521,8 @@ class TrainedDetector(Detector):
     def _settings(self, *args: Any, **kwargs: Any) -> Settings:
         plain = super()._settings(*args, **kwargs)
         return dataclasses.replace(plain, precision=self.precision, compile=self.compile)
+
+
+def _last_diversity(history: list[dict[str, Any]]) -> float:
+    """Return the last diversity measured in a training that has one."""
+    return next(float(record["diversity"]) for record in reversed(history) if record.get("diversity") is not None)

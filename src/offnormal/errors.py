@@ -13,7 +13,7 @@ OffnormalError
 └── EnvironmentFailure (OSError)      disk full, no permission, out of memory: not the user's mistake
 
 Each message says what was expected, what came, where, and what to do. The command line prints it as one sentence and
-exits with `exit_code`: 2 for a mistake of the user's, 1 for the environment.
+exits with `exit_code`: 2 for a mistake of the user's, 1 for the environment. One thing is a warning: `CollapseWarning`.
 """
 
 from __future__ import annotations
@@ -94,3 +94,7 @@ class EnvironmentFailure(OffnormalError, OSError):
     """The machine, not the user: disk full, permission denied, out of memory."""
 
     exit_code = 1
+
+
+class CollapseWarning(UserWarning):
+    """A generator makes nearly the same row from every code; the scores that rest on it may be poor."""

@@ -71,6 +71,8 @@ class Phase:
         Called without gradient before the first step, with the training batches (centers, whitening).
     after_batch : callable or None
         Called without gradient after the updates of each batch (weight averages, online centers).
+    end : callable or None
+        Called without gradient after the last epoch, once the weights to keep are in place (averages take their place).
     """
 
     name: str
@@ -78,6 +80,7 @@ class Phase:
     epochs: int
     begin: Callable[[Batches], None] | None = None
     after_batch: Callable[[Batch], None] | None = None
+    end: Callable[[], None] | None = None
 
 
 class Method(nn.Module, ABC):
@@ -148,6 +151,14 @@ class ScoresPixels(Protocol):
 
         Of clips (b, c, t, h, w) -> (b, t, h, w). Like a score, it depends on its image alone.
         """
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A method whose generator may collapse: what it makes is held against the rows after every epoch."""
+
+    def generate(self, x: Tensor) -> Tensor:
+        """Return rows made by the generator, as many as `x` (b, *shape), from fresh codes or from the codes of `x`."""
 
 
 @runtime_checkable

@@ -25,7 +25,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from offnormal import checkpoints
 from offnormal.batches import Batch, Batches, Prepare
 from offnormal.errors import InvalidParameter, TrainingDiverged
-from offnormal.method import Losses, Method, Phase, Update
+from offnormal.method import Generates, Losses, Method, Phase, Update
+from offnormal.networks.diversity import diversity, has_collapsed
 from offnormal.networks.norms import settle_norms
 from offnormal.random import derive_seed, scoped
 
@@ -139,7 +140,10 @@ class Training:
     Attributes
     ----------
     history : list of dict
-        One record per epoch: phase, epoch, seconds, rows_per_second, terms {name: mean}, held_out {name: mean} or None.
+        One record per epoch: phase, epoch, seconds, rows_per_second, terms {name: mean}, held_out {name: mean} or None;
+        of a method with a generator also its `diversity` (`networks/diversity.py`).
+    collapsed : bool
+        The generator ended with hardly any diversity.
     stopped : str
         "completed", "early stopping" or "time limit".
     best_epoch : dict
@@ -155,6 +159,7 @@ class Training:
     best_epoch: dict[str, int] = field(default_factory=dict)
     steps: int = 0
     seconds: float = 0.0
+    collapsed: bool = False
 
 
 def usable_device(name: str) -> str:
@@ -283,6 +288,8 @@ class _Run:
             epoch = self.position.epoch
             self.method.train()
             record = self._epoch(phase, epoch, losses)
+            if isinstance(self.method, Generates):
+                record["diversity"] = self._diversity(self.method, phase, epoch)
             for scheduler in self.schedulers.values():
                 scheduler.step()
             self.position.epoch = epoch + 1
@@ -310,6 +317,9 @@ class _Run:
             self.training.best_epoch[phase.name] = self.position.best_epoch
         else:
             self.training.best_epoch[phase.name] = self.position.epoch
+        if phase.end is not None:
+            with torch.no_grad():
+                phase.end()
 
     def _epoch(self, phase: Phase, epoch: int, losses: Mapping[str, Losses]) -> dict[str, Any]:
         """Take one pass over the batches; return its record."""
@@ -397,6 +407,13 @@ class _Run:
             self.position.best, self.position.best_epoch = value, self.position.epoch
             self.best_state = {name: tensor.detach().clone() for name, tensor in self.method.state_dict().items()}
 
+    def _diversity(self, method: Generates, phase: Phase, epoch: int) -> float | None:
+        """Return how far rows of the generator differ, held against the first batch of the epoch."""
+        self.method.eval()
+        with torch.no_grad(), scoped(self.settings.seed, "diversity", phase.name, epoch, device=self.settings.device):
+            rows = next(iter(self.batches)).x
+            return diversity(method.generate(rows), rows)
+
     def _evaluate(self, phase: Phase) -> dict[str, float]:
         if self.held_out is None:
             return {}
@@ -449,6 +466,7 @@ class _Run:
     def finish(self, phases: int) -> None:
         """Record the time and keep the finished state."""
         self.training.seconds = self._seconds_before + time.perf_counter() - self._started
+        self.training.collapsed = has_collapsed(self.training.history, self.training.steps)
         self.position = _Position(phase=phases)
         self.best_state, self.optimizers, self.schedulers = {}, {}, {}
         self._save(every=0.0)

@@ -23,7 +23,7 @@ CHANNELS = (32, 64, 128)
 SLOPE = 0.2
 """Leaky ReLU's, as in the DCGAN family."""
 STRIDE = 2
-"""Of every convolution."""
+"""Of a convolution, where nobody says."""
 
 Map = nn.Linear | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d
 """The layers that hold weights."""
@@ -57,7 +57,17 @@ class Plan:
     batch_norm : bool
         Normalize each hidden layer before its activation.
     kernel_sizes : sequence of int
-        One for all convolutions, or one for each; every convolution has stride 2.
+        One for all convolutions, or one for each.
+    strides : sequence of int
+        The same.
+    dense_sizes : sequence of int
+        Widths of linear layers between the convolutions and the code.
+    dropout : float
+        Share of the hidden units dropped after each activation, in training only.
+    first_norm : bool
+        Whether `batch_norm` holds for the first layer of an encoder too; the DCGAN family has none there.
+    start : float or None
+        Standard deviation of the normal weights at the start, DCGAN's 0.02. None: Glorot's uniform.
     """
 
     shape: tuple[int, ...]
@@ -66,6 +76,11 @@ class Plan:
     activation: str = "tanh"
     batch_norm: bool = False
     kernel_sizes: Sequence[int] = (4,)
+    strides: Sequence[int] = (STRIDE,)
+    dense_sizes: Sequence[int] = ()
+    dropout: float = 0.0
+    first_norm: bool = True
+    start: float | None = None
 
     @property
     def convolutional(self) -> bool:
@@ -127,10 +142,14 @@ class Plan:
         flat, channels = math.prod(self.feature_map), (self.shape[0], *self.sizes())
         layers: list[nn.Module] = []
         for i, (came, out) in enumerate(pairwise(channels)):
-            kernel = self._kernel(i)
-            convolution = _CONVOLUTION[self._axes](came, out, kernel, stride=STRIDE, padding=(kernel - 1) // 2)
-            layers += [_started(convolution), *self._after(out, self._axes)]
-        layers += [nn.Flatten(), *(() if outputs is None else (_started(nn.Linear(flat, outputs)),))]
+            kernel, stride = self._each(self.kernel_sizes, i), self._each(self.strides, i)
+            convolution = _CONVOLUTION[self._axes](came, out, kernel, stride=stride, padding=(kernel - 1) // 2)
+            layers += [self._started(convolution), *self._after(out, self._axes, norm=self.first_norm or i > 0)]
+        layers.append(nn.Flatten())
+        if outputs is not None:
+            for came, out in pairwise((flat, *self.dense_sizes)):
+                layers += [self._started(nn.Linear(came, out)), *self._after(out, 1)]
+            layers.append(self._started(nn.Linear((flat, *self.dense_sizes)[-1], outputs)))
         return nn.Sequential(*layers)
 
     def decoder(self, inputs: int | None, *, outputs_per_value: int = 1) -> nn.Sequential:
@@ -152,7 +171,7 @@ class Plan:
         if inputs is not None and not self.convolutional:
             chain = self._dense((inputs, *reversed(self.sizes()), math.prod(shape)))
             return chain if len(shape) == 1 else nn.Sequential(*chain, nn.Unflatten(1, shape))
-        if min(self.kernel_sizes) < STRIDE:
+        if any(self._each(self.kernel_sizes, i) < self._each(self.strides, i) for i in range(len(self.sizes()))):
             raise InvalidParameter(
                 "A decoder with kernels of 1 and strides of 2 makes only every second pixel; give kernel_sizes of 2 or "
                 "more, or decoder_kernel_sizes where the method has them."
@@ -161,19 +180,23 @@ class Plan:
         first, grids = (channels[-1], *self.feature_map[1:]), self._grids()
         layers: list[nn.Module] = [nn.Unflatten(1, first)]
         if inputs is not None:
-            layers = [_started(nn.Linear(inputs, math.prod(first))), *layers, *self._after(channels[-1], self._axes)]
+            widths = (inputs, *reversed(self.dense_sizes))
+            spread = self._started(nn.Linear(widths[-1], math.prod(first)))
+            layers = [spread, *layers, *self._after(channels[-1], self._axes)]
+            for came, out in reversed(list(pairwise(widths))):
+                layers = [self._started(nn.Linear(came, out)), *self._after(out, 1), *layers]
         for i in reversed(range(len(channels) - 1)):
-            kernel = self._kernel(i)
+            kernel, stride = self._each(self.kernel_sizes, i), self._each(self.strides, i)
             padding = (kernel - 1) // 2
             # What rounding down lost on the way in comes back, so that the sizes meet exactly.
             lost = tuple(
-                big - ((small - 1) * STRIDE - 2 * padding + kernel)
+                big - ((small - 1) * stride - 2 * padding + kernel)
                 for big, small in zip(grids[i], grids[i + 1], strict=True)
             )
             up = _TRANSPOSED[self._axes](
-                channels[i + 1], channels[i], kernel, stride=STRIDE, padding=padding, output_padding=lost
+                channels[i + 1], channels[i], kernel, stride=stride, padding=padding, output_padding=lost
             )
-            layers += [_started(up), *(self._after(channels[i], self._axes) if i > 0 else ())]
+            layers += [self._started(up), *(self._after(channels[i], self._axes) if i > 0 else ())]
         return nn.Sequential(*layers)
 
     # --- pieces ---------------------------------------------------------------------------------------------------
@@ -182,8 +205,8 @@ class Plan:
     def _axes(self) -> int:
         return len(self.shape) - 1
 
-    def _kernel(self, i: int) -> int:
-        return self.kernel_sizes[i] if len(self.kernel_sizes) > 1 else self.kernel_sizes[0]
+    def _each(self, given: Sequence[int], i: int) -> int:
+        return given[i] if len(given) > 1 else given[0]
 
     def _grids(self) -> list[tuple[int, ...]]:
         """Return the size of the image before and after each convolution.
@@ -193,14 +216,15 @@ class Plan:
         InvalidParameter
             If the image is too small for so many, or there is not a kernel for each.
         """
-        if len(self.kernel_sizes) not in (1, len(self.sizes())):
-            raise InvalidParameter(
-                f"There are {len(self.sizes())} convolutions and {len(self.kernel_sizes)} kernel sizes; "
-                "give one for all, or one for each."
-            )
+        for given, what in ((self.kernel_sizes, "kernel sizes"), (self.strides, "strides")):
+            if len(given) not in (1, len(self.sizes())):
+                raise InvalidParameter(
+                    f"There are {len(self.sizes())} convolutions and {len(given)} {what}; "
+                    "give one for all, or one for each."
+                )
         grids = [self.shape[1:]]
         for i in range(len(self.sizes())):
-            kernel = self._kernel(i)
+            kernel, stride = self._each(self.kernel_sizes, i), self._each(self.strides, i)
             padding = (kernel - 1) // 2
             if min(grids[-1]) + 2 * padding < kernel or min(grids[-1]) < 2:
                 rows = "images" if len(self.shape) == 3 else "clips"
@@ -209,21 +233,32 @@ class Plan:
                     f"{len(self.sizes())} convolutions that halve them; give fewer hidden_sizes, larger {rows}, or "
                     "network='dense'."
                 )
-            grids.append(tuple((side + 2 * padding - kernel) // STRIDE + 1 for side in grids[-1]))
+            grids.append(tuple((side + 2 * padding - kernel) // stride + 1 for side in grids[-1]))
         return grids
 
-    def _after(self, channels: int, axes: int) -> list[nn.Module]:
+    def _after(self, channels: int, axes: int, *, norm: bool = True) -> list[nn.Module]:
         """Return what follows a hidden layer."""
-        norm = [_NORM[axes](channels)] if self.batch_norm else []
-        return [*norm, _activation(self.activation)]
+        norms = [_NORM[axes](channels)] if self.batch_norm and norm else []
+        return [*norms, _activation(self.activation), *([nn.Dropout(self.dropout)] if self.dropout > 0 else [])]
 
     def _dense(self, sizes: tuple[int, ...]) -> nn.Sequential:
-        if self.activation == "tanh" and not self.batch_norm:
+        if self.activation == "tanh" and not self.batch_norm and self.dropout == 0 and self.start is None:
             return mlp(sizes)
         layers: list[nn.Module] = []
         for i, (came, out) in enumerate(pairwise(sizes)):
-            layers += [_started(nn.Linear(came, out)), *(self._after(out, 1) if i < len(sizes) - 2 else ())]
+            after = self._after(out, 1, norm=self.first_norm or i > 0) if i < len(sizes) - 2 else ()
+            layers += [self._started(nn.Linear(came, out)), *after]
         return nn.Sequential(*layers)
+
+    def _started(self, layer: Map) -> Map:
+        """Give a layer its first weights, its biases zero."""
+        if self.start is None:
+            nn.init.xavier_uniform_(layer.weight)
+        else:
+            nn.init.normal_(layer.weight, std=self.start)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        return layer
 
 
 def hidden_activations(chain: nn.Sequential, x: Tensor) -> list[Tensor]:
@@ -248,11 +283,3 @@ def _activation(name: str) -> nn.Module:
 
 def _flat(shape: tuple[int, ...], chain: nn.Sequential) -> nn.Sequential:
     return chain if len(shape) == 1 else nn.Sequential(nn.Flatten(), *chain)
-
-
-def _started(layer: Map) -> Map:
-    """Initialize as the frameworks of these papers did: Glorot's uniform weights, biases of zero."""
-    nn.init.xavier_uniform_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
