@@ -10,6 +10,8 @@ from offnormal.bench.image_protocols import (
     SHARES,
     Gpnd,
     MemaeImages,
+    NineIn,
+    OneClassFifth,
     RappMultimodal,
     RappUnimodal,
     SoundParts,
@@ -20,7 +22,7 @@ from offnormal.errors import DataError
 
 OF_CLASS = np.tile([0, 1, 0, 1, 0], 20)
 EVERY = [RappMultimodal(), RappMultimodal(7), RappUnimodal(), RappUnimodal(20), MemaeImages(), SoundParts(), Gpnd(),
-         Gpnd(5)]  # fmt: skip
+         Gpnd(5), NineIn(), NineIn(9), OneClassFifth()]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,9 @@ EVERY = [RappMultimodal(), RappMultimodal(7), RappUnimodal(), RappUnimodal(20), 
         (MemaeImages(), 1, 27, 13, 6, 0),  # two thirds of 40; 6 of 19 are 31.6 %, the nearest to 30 %
         (Gpnd(), 1, 24, 8, 12, 8 + 12),
         (Gpnd(5), 1, 24, 8, 5, 8 + 5),
+        (NineIn(), 0, 48, 12, 40, 0),  # 60 normal images: 48, 12; all of the class
+        (NineIn(9), 0, 9, 12, 40, 0),
+        (OneClassFifth(), 1, 24, 8, 12, 0),  # 40 normal images: 24, 8 unused, 8; a fifth of 60 others
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -97,6 +102,9 @@ def test_names_and_sentences_tell_protocols_apart() -> None:
         "sound_parts",
         "gpnd",
         "gpnd:5",
+        "nine_in",
+        "nine_in:9",
+        "one_class_fifth",
     ]
     assert len({protocol.about for protocol in EVERY}) == len(EVERY)
     assert ".947, .889, .824, .750, .667" in Gpnd().about  # everything called an inlier

@@ -6,7 +6,7 @@ import pytest
 
 from offnormal.bench import papers
 from offnormal.bench.datasets import DATA_SETS, classes
-from offnormal.bench.image_protocols import Gpnd, MemaeImages, RappMultimodal, RappUnimodal
+from offnormal.bench.image_protocols import Gpnd, MemaeImages, NineIn, OneClassFifth, RappMultimodal, RappUnimodal
 from offnormal.bench.papers import Figure, Published, paper_tables, published, published_figure
 from offnormal.bench.tables import TABLES
 from offnormal.errors import UnknownName
@@ -19,6 +19,8 @@ NUMBERS = [
     for protocol, methods in parts.items()
     for method, numbers in methods.items()
 ]
+CONTRADICTS_ITSELF = ("egbad", "AnoGAN, feature matching")
+"""As published: its precision and recall give .853, its F1 is .887."""
 EVERY = [(*where, Published(*numbers)) for *where, numbers in NUMBERS if isinstance(numbers, list)]
 FIGURES = [
     (*where, figure, Figure(*number))
@@ -34,20 +36,23 @@ def test_f1_is_that_of_precision_and_recall(
 ) -> None:
     """To 0.001 for the contaminated runs; means over runs differ by a little more, the more the runs differ."""
     precision, recall, f1, source = numbers
-    close = 0.001 if name == "dagmm_contaminated" else 0.008
-    assert 2 * precision * recall / (precision + recall) == pytest.approx(f1, abs=close)
     assert source in papers.SOURCES
     assert data in DATA_SETS
+    if (name, method) == CONTRADICTS_ITSELF:
+        return
+    close = 0.001 if name == "dagmm_contaminated" else 0.008
+    assert 2 * precision * recall / (precision + recall) == pytest.approx(f1, abs=close)
 
 
 def test_there_are_tables_with_titles() -> None:
-    assert len(EVERY) == 12 * 4 + 4 * 5 + 9 + 3
-    assert len(FIGURES) == 4 * (9 + 4) + 2 * 8 + 5 * 5 + 6
+    assert len(EVERY) == 12 * 4 + 4 * 5 + 9 + 3 + 4 + 11
+    assert len(FIGURES) == 4 * (9 + 4) + 2 * 8 + 5 * 5 + 6 + 2 + 8
     assert all(table["title"] for table in paper_tables().values())
 
 
 def test_figures_of_images_are_of_a_protocol_that_measures_them() -> None:
-    protocols = {protocol.name: protocol for protocol in (RappMultimodal(), RappUnimodal(), MemaeImages(), Gpnd())}
+    every = (RappMultimodal(), RappUnimodal(), MemaeImages(), Gpnd(), NineIn(), OneClassFifth())
+    protocols = {protocol.name: protocol for protocol in every}
     for _, data, protocol, method, figure, (value, source) in FIGURES:
         assert classes(data), method
         assert figure in protocols[protocol].figures

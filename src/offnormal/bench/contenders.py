@@ -192,6 +192,10 @@ class Fitted(ABC):
         """Return, of a network with a memory, how it reads it; of others nothing."""
         return {}
 
+    def generator_state(self) -> dict[str, float | bool]:
+        """Return, of a method with a generator, the last diversity and whether it collapsed; of others nothing."""
+        return {}
+
 
 class FittedMethod(Fitted):
     """One of our methods, fitted.
@@ -233,6 +237,12 @@ class FittedMethod(Fitted):
             return self.detector.residual_maps(rows)
         except NotSupported:
             return None
+
+    def generator_state(self) -> dict[str, float | bool]:
+        """Return the last diversity measured in training, and whether the generator is called collapsed."""
+        training = self.detector.training_
+        measured = [record["diversity"] for record in training["history"] if record.get("diversity") is not None]
+        return {"diversity": measured[-1], "collapsed": training["collapsed"]} if measured else {}
 
     def memory_use(self, rows: Any) -> dict[str, float]:
         """Return means over rows and positions: the largest addressing weight, and how many are not zero."""

@@ -159,6 +159,68 @@ class MemaeImages(OneClass):
 
 
 @dataclass(frozen=True)
+class NineIn(Protocol):
+    """The named class is abnormal, four fifths of the nine others train (EGBAD and GANomaly).
+
+    Attributes
+    ----------
+    most : int or None
+        Training images drawn of the four fifths; None: all of them.
+    """
+
+    most: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Return "nine_in" or "nine_in:10000"."""
+        return "nine_in" if self.most is None else f"nine_in:{self.most}"
+
+    @property
+    def about(self) -> str:
+        """Say what trains and what tests."""
+        drawn = "" if self.most is None else f" ({self.most:,} of them, drawn by the seed)"
+        return (
+            f"The class is abnormal, the nine others are normal. Of the normal images four fifths train{drawn}, the "
+            "last fifth tests together with all images of the class; flagged is the true share. EGBAD's published code "
+            "draws its test fifth anew, so that most of it was trained on; here no test image is."
+        )
+
+    def split(self, y: Ints, seed: int) -> Split:
+        """Return four fifths of the normal images; a fifth of them and all anomalies."""
+        normal = _shuffled(np.flatnonzero(y == 0), seed)
+        cut = 4 * (len(normal) // 5)
+        return Split(normal[:cut][: self.most], np.concatenate([normal[cut:], np.flatnonzero(y == 1)]))
+
+    def flag_share(self, share: float | None, y_test: Ints) -> float:
+        """Return the true share."""
+        return float(np.mean(y_test))
+
+
+@dataclass(frozen=True)
+class OneClassFifth(OneClass):
+    """The named class is normal; three fifths of it train, a fifth of all images tests (ALAD)."""
+
+    @property
+    def name(self) -> str:
+        """Return "one_class_fifth"."""
+        return "one_class_fifth"
+
+    @property
+    def about(self) -> str:
+        """Say what trains and what tests."""
+        return (
+            "The class is normal, the nine others are anomalies. Three fifths of its images train, one fifth is the "
+            "paper's validation part, which is not used, and the last fifth tests together with a fifth of all others; "
+            "flagged is the true share. The published code draws the fifth without regard to the classes."
+        )
+
+    def split(self, y: Ints, seed: int) -> Split:
+        """Return three fifths of the normal images; a fifth of everything."""
+        train, _, test = _fifths(np.flatnonzero(y == 0), seed)
+        return Split(train, np.concatenate([test, _fifths(np.flatnonzero(y == 1), seed)[2]]))
+
+
+@dataclass(frozen=True)
 class SoundParts(Protocol):
     """Eight ninths of the images without a defect train, as many as in MVTec AD's screws; all others test."""
 

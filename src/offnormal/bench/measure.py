@@ -97,6 +97,7 @@ def _record(job: Job, fitted: Fitted, rows: _Rows) -> dict[str, Any]:
         "mean_normal_score": float(scores[y_test == 0].mean()),
         "mean_anomaly_score": float(scores[y_test == 1].mean()),
         **fitted.memory_use(tested),
+        **fitted.generator_state(),
         **(_pixel_figures(data, fitted, tested, rows) if data.masked else {}),
         "last_losses": fitted.history,
         "reconstruction_error": fitted.reconstruction_error,
