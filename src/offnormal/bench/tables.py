@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from offnormal.bench.choosing_tables import ADBENCH, CHOOSING_TABLES
 from offnormal.bench.contenders import THE_DATA_SETS, Contender
 from offnormal.bench.field_tables import FIELD_TABLES
 from offnormal.bench.image_tables import IMAGE_TABLES, NO_SPARSITY
@@ -186,8 +187,7 @@ ADBENCH_TABLE = Table(
     "Thirteen public tables, the library's defaults",
     "No method is tuned to a data set. The weights of the views of `auto` were chosen once for all of these tables "
     "together, with their labels; see findings.md.",
-    ("annthyroid", "cardio", "letter", "mammography", "musk", "optdigits", "pendigits", "satellite", "satimage-2",
-     "shuttle", "vowels", "wbc", "wbc_odds378"),
+    ADBENCH,
     (CleanHalf(), MixedHalf()),
     (
         Contender("auto", "auto"),
@@ -227,7 +227,7 @@ COMPRESSIONS_TABLE = Table(
 TABLES = {
     table.name: table
     for table in (DAGMM_TABLE, RIVALS_TABLE, ABLATIONS_TABLE, CONTAMINATION_TABLE, SHARE_TABLE, COMPRESSIONS_TABLE,
-                  ADBENCH_TABLE, *IMAGE_TABLES, *FIELD_TABLES)
+                  ADBENCH_TABLE, *IMAGE_TABLES, *FIELD_TABLES, *CHOOSING_TABLES)
 }  # fmt: skip
 
 
