@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from offnormal.batches import Batch, Batches
 from offnormal.errors import ModelFileError, TrainingDiverged
 from offnormal.method import Method, Phase, Update
+from offnormal.networks.averaging import WeightAverages
+from offnormal.networks.diversity import COLLAPSED_BELOW, diversity
 from offnormal.random import derive_seed, scoped
 from offnormal.trainer import Progress, Settings, train
 
@@ -279,3 +281,123 @@ def test_batch_norm_ends_with_the_means_of_the_training_rows_under_the_final_wei
     torch.testing.assert_close(method.norm.running_var, before.var(0), rtol=1e-3, atol=1e-4)
     assert not method.norm.training
     assert method.norm.momentum == 0.1
+
+
+class Making(Method):
+    """A scale on random codes that is trained towards a target, as a generator; averages of its weights score."""
+
+    def __init__(self, target: float, epochs: int = 40, decay: float = 0.9) -> None:
+        super().__init__()
+        self.scale, self.norm = nn.Parameter(torch.ones(3)), nn.BatchNorm1d(3, affine=False)
+        self.target, self.epochs = target, epochs
+        self.averages = WeightAverages(self, decay)
+        self.register_buffer("summarized", torch.zeros(3))
+        self.steps: list[Tensor] = []
+        self.calls: list[str] = []
+
+    def made(self, n: int) -> Tensor:
+        return self.norm(self.scale * torch.randn(n, 3)) * self.scale
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        return {"off": (self.made(len(batch.x)).square().mean() - self.target).square()}
+
+    def after_batch(self, batch: Batch) -> None:
+        self.averages.take(self)
+        self.steps.append(self.scale.clone())
+
+    def end(self) -> None:
+        assert not torch.is_grad_enabled()
+        self.calls.append("end")
+        self.last = self.scale.clone()
+        self.averages.put_into(self)
+
+    def phases(self) -> Sequence[Phase]:
+        update = Update("maker", self.losses, (self.scale,), partial(torch.optim.Adam, lr=0.05))
+        other = Phase("before", (update,), 1)
+        return (other, Phase("making", (update,), self.epochs, after_batch=self.after_batch, end=self.end))
+
+    def generate(self, x: Tensor) -> Tensor:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.calls.append("generate")
+        return self.made(len(x))
+
+    def summarize(self, batches: Batches) -> None:
+        self.calls.append("summarize")
+        self.summarized.copy_(self.scale)
+
+    def score(self, x: Tensor) -> Tensor:
+        return x.square().sum(1)
+
+
+def test_a_phase_ends_with_the_averages_in_place_before_norms_settle_and_rows_are_summarized() -> None:
+    method = Making(target=1.5, epochs=5)
+    train(method, ROWS, settings())
+    assert method.calls == ["generate"] * 6 + ["end", "summarize"], "and not at the end of the phase before"
+    keep = [min(0.9, (1 + t) / (10 + t)) for t in range(15)]
+    expected = torch.ones(3)
+    for share, place in zip(keep, method.steps, strict=True):
+        expected = share * expected + (1 - share) * place
+    torch.testing.assert_close(method.scale.detach(), expected)
+    assert torch.equal(method.summarized, method.scale)
+    assert not torch.allclose(method.last, expected)
+    with scoped(7, "norms"):
+        spread = torch.stack([(expected * torch.randn(n, 3)).var(0) for n in (32, 32, 36)]).mean(0)
+    torch.testing.assert_close(method.norm.running_var, spread, rtol=1e-4, atol=1e-6)
+
+
+def test_the_history_has_the_diversity_of_what_is_made_after_each_epoch() -> None:
+    method = Making(target=1.5, epochs=3)
+    seen: list[Tensor] = []
+    method.generate = lambda x: seen.append(x.clone()) or 0.5 * x.flip(1)  # type: ignore[method-assign, func-returns-value]
+    training = train(method, ROWS, settings())
+    assert [record["diversity"] for record in training.history] == pytest.approx([0.5] * 4, rel=0.3)
+    assert [record["diversity"] for record in training.history] == [diversity(0.5 * x.flip(1), x) for x in seen]
+    assert [len(x) for x in seen] == [32] * 4, "held against as many rows, a batch"
+    assert not training.collapsed
+    assert all("diversity" not in record for record in train(TwoNets(), ROWS, settings()).history)
+
+
+def test_looking_at_what_is_made_does_not_change_what_is_learned() -> None:
+    class Blind(Making):
+        def generate(self, x: Tensor) -> Tensor:
+            torch.randn(1000)
+            return x
+
+    looked, blind = Making(1.5, epochs=5), Blind(1.5, epochs=5)
+    histories = [train(method, ROWS, settings()).history for method in (looked, blind)]
+    assert same(weights(looked), weights(blind))
+    assert [r["terms"] for r in histories[0]] == [r["terms"] for r in histories[1]]
+
+
+@pytest.mark.parametrize(("target", "epochs", "collapsed"), [(1e-6, 50, True), (1e-6, 49, False), (1.0, 50, False)])
+def test_a_collapse_is_called_so_at_the_end_of_enough_steps(
+    target: float, epochs: int, collapsed: bool, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("offnormal.networks.diversity.LEAST_STEPS", 3 * (50 + 1))
+    method = Making(target, epochs)
+    training = train(method, ROWS, settings())
+    assert (training.history[-1]["diversity"] < COLLAPSED_BELOW) == (target < 1)
+    assert training.collapsed is collapsed
+
+
+def test_averages_diversity_and_collapse_survive_a_kill(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("offnormal.networks.diversity.LEAST_STEPS", 3 * (50 + 1))
+    monkeypatch.setattr("offnormal.trainer.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("offnormal.trainer.SECONDS_BETWEEN_REPORTS", 0.0)
+    whole = Making(1e-6, epochs=50)
+    expected = train(whole, ROWS, settings())
+    keep = settings(checkpoint=tmp_path / "final.checkpoint", resume=True, fingerprint="x")
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == "making" and progress.epoch == 30:
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        train(Making(1e-6, epochs=50), ROWS, keep, on_progress=stop)
+    for resumed in (Making(1e-6, epochs=50), Making(1e-6, epochs=50)):  # the second finds a finished checkpoint
+        got = train(resumed, ROWS, keep)
+        assert same(weights(whole), weights(resumed))
+        assert [r["diversity"] for r in got.history] == [r["diversity"] for r in expected.history]
+        assert (got.collapsed, got.steps) == (True, expected.steps)
+    assert resumed.calls == ["summarize"], "the averages took their places before the checkpoint"

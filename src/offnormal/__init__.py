@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from offnormal.io import load as load
     from offnormal.io import save as save
     from offnormal.methods.aae import AAE as AAE
+    from offnormal.methods.alad import ALAD as ALAD
+    from offnormal.methods.anogan import AnoGAN as AnoGAN
     from offnormal.methods.auto import AutoDetector as AutoDetector
     from offnormal.methods.autoencoder import Autoencoder as Autoencoder
     from offnormal.methods.composed_dagmm import ComposedDAGMM as ComposedDAGMM
@@ -28,13 +30,19 @@ if TYPE_CHECKING:
     from offnormal.methods.dcn import DCN as DCN
     from offnormal.methods.deep_svdd import DeepSVDD as DeepSVDD
     from offnormal.methods.dsebm import DSEBM as DSEBM
+    from offnormal.methods.egbad import EGBAD as EGBAD
+    from offnormal.methods.f_anogan import FAnoGAN as FAnoGAN
+    from offnormal.methods.ganomaly import GANomaly as GANomaly
     from offnormal.methods.gpnd import GPND as GPND
     from offnormal.methods.kernel_pca import KernelPCAReconstruction as KernelPCAReconstruction
     from offnormal.methods.memae import MemAE as MemAE
+    from offnormal.methods.mo_gaal import MOGAAL as MOGAAL
     from offnormal.methods.pca import PCAReconstruction as PCAReconstruction
     from offnormal.methods.rapp import RaPP as RaPP
     from offnormal.methods.robust_autoencoder import RobustAutoencoder as RobustAutoencoder
     from offnormal.methods.robust_pca import RobustPCA as RobustPCA
+    from offnormal.methods.skip_ganomaly import SkipGANomaly as SkipGANomaly
+    from offnormal.methods.so_gaal import SOGAAL as SOGAAL
     from offnormal.methods.two_step import TwoStep as TwoStep
     from offnormal.methods.vae import VAE as VAE
     from offnormal.registry import make_detector as make_detector
@@ -58,6 +66,14 @@ _HOMES = {
     "MemAE": "offnormal.methods.memae",
     "VAE": "offnormal.methods.vae",
     "RaPP": "offnormal.methods.rapp",
+    "ALAD": "offnormal.methods.alad",
+    "AnoGAN": "offnormal.methods.anogan",
+    "EGBAD": "offnormal.methods.egbad",
+    "FAnoGAN": "offnormal.methods.f_anogan",
+    "GANomaly": "offnormal.methods.ganomaly",
+    "MOGAAL": "offnormal.methods.mo_gaal",
+    "SkipGANomaly": "offnormal.methods.skip_ganomaly",
+    "SOGAAL": "offnormal.methods.so_gaal",
     "AAE": "offnormal.methods.aae",
     "GPND": "offnormal.methods.gpnd",
     "ComposedDAGMM": "offnormal.methods.composed_dagmm",

@@ -31,6 +31,7 @@ from offnormal.data.pixels import ImagePreprocessor
 from offnormal.errors import CollapseWarning, DataError, InvalidParameter, NotSupported, UnknownName
 from offnormal.explanation import Explanation
 from offnormal.method import Encodes, ExplainsFeatures, Method
+from offnormal.networks.diversity import last_diversity
 from offnormal.parameters import check_names, param, validate
 from offnormal.random import entropy_seed, scoped
 from offnormal.rows import Encoded, RowFace, stored_rows
@@ -56,8 +57,8 @@ DEFAULT_SHARE = 0.01
 """Share of the training rows above the cut where nothing was asked for and no calibration rows were kept."""
 
 _COLLAPSED = (
-    "The generator collapsed: two rows that it makes differ by {:.2g} of what two training rows do, so the scores may "
-    "be poor. Try another random_state, fewer epochs, a smaller learning_rate or spectral_norm=True."
+    "The generator collapsed, or has hardly begun: two rows that it makes differ by {:.2g} of what two training rows "
+    "do, so the scores may be poor; look at the loss terms of training, then try another random_state or learning_rate."
 )
 
 
@@ -224,7 +225,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
                 stacklevel=3,
             )
         if training.collapsed:
-            warnings.warn(_COLLAPSED.format(_last_diversity(training.history)), CollapseWarning, stacklevel=3)
+            warnings.warn(_COLLAPSED.format(last_diversity(training.history)), CollapseWarning, stacklevel=3)
         scores = self.scorer_.score_rows(encoded)
         if not np.isfinite(scores).all():
             raise DataError(
@@ -521,8 +522,3 @@ class TrainedDetector(Detector):
     def _settings(self, *args: Any, **kwargs: Any) -> Settings:
         plain = super()._settings(*args, **kwargs)
         return dataclasses.replace(plain, precision=self.precision, compile=self.compile)
-
-
-def _last_diversity(history: list[dict[str, Any]]) -> float:
-    """Return the last diversity measured in a training that has one."""
-    return next(float(record["diversity"]) for record in reversed(history) if record.get("diversity") is not None)

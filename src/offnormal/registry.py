@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 METHODS = {
     "aae": "offnormal.methods.aae:AAE",
+    "alad": "offnormal.methods.alad:ALAD",
+    "anogan": "offnormal.methods.anogan:AnoGAN",
     "auto": "offnormal.methods.auto:AutoDetector",
     "autoencoder": "offnormal.methods.autoencoder:Autoencoder",
     "composed_dagmm": "offnormal.methods.composed_dagmm:ComposedDAGMM",
@@ -19,13 +21,19 @@ METHODS = {
     "dcn": "offnormal.methods.dcn:DCN",
     "deep_svdd": "offnormal.methods.deep_svdd:DeepSVDD",
     "dsebm": "offnormal.methods.dsebm:DSEBM",
+    "egbad": "offnormal.methods.egbad:EGBAD",
+    "f_anogan": "offnormal.methods.f_anogan:FAnoGAN",
+    "ganomaly": "offnormal.methods.ganomaly:GANomaly",
     "gpnd": "offnormal.methods.gpnd:GPND",
     "kernel_pca": "offnormal.methods.kernel_pca:KernelPCAReconstruction",
     "memae": "offnormal.methods.memae:MemAE",
+    "mo_gaal": "offnormal.methods.mo_gaal:MOGAAL",
     "pca": "offnormal.methods.pca:PCAReconstruction",
     "rapp": "offnormal.methods.rapp:RaPP",
     "robust_autoencoder": "offnormal.methods.robust_autoencoder:RobustAutoencoder",
     "robust_pca": "offnormal.methods.robust_pca:RobustPCA",
+    "skip_ganomaly": "offnormal.methods.skip_ganomaly:SkipGANomaly",
+    "so_gaal": "offnormal.methods.so_gaal:SOGAAL",
     "two_step": "offnormal.methods.two_step:TwoStep",
     "vae": "offnormal.methods.vae:VAE",
 }

@@ -320,6 +320,8 @@ class _Run:
         if phase.end is not None:
             with torch.no_grad():
                 phase.end()
+            if isinstance(self.method, Generates) and self.training.history:  # of the weights that are kept
+                self.training.history[-1]["diversity"] = self._diversity(self.method, phase, self.position.epoch)
 
     def _epoch(self, phase: Phase, epoch: int, losses: Mapping[str, Losses]) -> dict[str, Any]:
         """Take one pass over the batches; return its record."""

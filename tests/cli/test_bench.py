@@ -102,7 +102,9 @@ def test_the_page_is_written_and_checked(run: Run, small: Path, inline: None) ->
     assert "*PCA, 1 component*" in page.read_text()
     again = run("bench", "page", "--results", small, "-o", page, "--json")
     assert again.stderr.startswith(f"Read: 5 records in {small}\n")
-    written = [str(small / name) for name in ("page.md", "findings.md", "findings.ko.md")]
+    written = [
+        str(small / name) for name in ("page.md", "findings.md", "findings.ko.md", "choosing.md", "choosing.ko.md")
+    ]
     assert json.loads(again.stdout) == {"results": str(small), "written": written, "checked": []}
     assert run("bench", "page", "--results", small, "-o", page, "--check").exit_code == 0
     page.write_text(page.read_text() + "typed")
@@ -111,8 +113,8 @@ def test_the_page_is_written_and_checked(run: Run, small: Path, inline: None) ->
     assert "Run offnormal bench page" in refused.stderr
 
 
-@pytest.mark.parametrize("name", ["findings.md", "findings.ko.md"])
-def test_the_findings_are_written_and_checked_beside_the_page(run: Run, small: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["findings.md", "findings.ko.md", "choosing.md", "choosing.ko.md"])
+def test_the_other_pages_are_written_and_checked_beside_it(run: Run, small: Path, name: str) -> None:
     page = small / "page.md"
     records.append(small / "dagmm.jsonl", {"fingerprint": "of another time"})
     assert run("bench", "page", "--results", small, "-o", page).exit_code == 0
@@ -123,7 +125,7 @@ def test_the_findings_are_written_and_checked_beside_the_page(run: Run, small: P
     assert run("bench", "page", "--results", small, "-o", small / name).exit_code == 2
 
 
-@pytest.mark.parametrize("name", ["page.md", "findings.md", "findings.ko.md"])
+@pytest.mark.parametrize("name", ["page.md", "findings.md", "findings.ko.md", "choosing.ko.md"])
 def test_a_file_of_somebody_s_own_is_never_replaced(run: Run, small: Path, name: str) -> None:
     records.append(small / "dagmm.jsonl", {"fingerprint": "of another time"})
     (small / name).write_text("# Findings\n\nWhat I found.\n")

@@ -9,6 +9,7 @@ import pytest
 from offnormal import AutoDetector, io
 from offnormal import detector as detectors
 from offnormal.errors import EnvironmentFailure
+from offnormal.methods.autoencoder import AutoencoderNetwork
 
 ROLES = ("--id", "number", "--label", "label")
 QUICK = ("-m", "dagmm", "--epochs", "2", "--hidden-sizes", "4", "--calibration", "none")
@@ -267,3 +268,23 @@ def test_a_cut_without_calibration_rows_does_not_lose_the_model(run, data, tmp_p
     assert result.exit_code == 2
     assert "The model is kept" in result.stderr
     assert target.exists()
+
+
+def test_a_generator_that_collapsed_is_one_warning_and_no_failure(run, data, tmp_path, monkeypatch):
+    """An autoencoder plays the method with a generator: it makes the same row again and again."""
+    monkeypatch.setattr(AutoencoderNetwork, "generate", lambda self, x: x[:1].expand_as(x), raising=False)
+    monkeypatch.setattr("offnormal.networks.diversity.LEAST_STEPS", 1)
+    target = tmp_path / "m.offnormal"
+    quick = ("-m", "autoencoder", "--epochs", 2, *ROLES)  # with folds, so several trainings, of which one is the model
+    result = run("fit", data, "-o", target, *quick)
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.stderr.splitlines() if line.startswith("Warning")]
+    assert len(told) == 1
+    assert told[0].startswith("Warning: The generator collapsed: two rows that it makes differ by 0 of what")
+    record = json.loads(run("fit", data, "-o", target, *quick, "-q", "--json").stdout)
+    assert (record["diversity"], record["collapsed"]) == (0, True)
+    monkeypatch.setattr(AutoencoderNetwork, "generate", lambda self, x: 0.5 * x)
+    result = run("fit", data, "-o", target, *quick, "--json")
+    record = json.loads(result.stdout)
+    assert (record["diversity"], record["collapsed"]) == (pytest.approx(0.5), False)
+    assert "collapsed" not in result.stderr

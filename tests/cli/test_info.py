@@ -36,6 +36,35 @@ def test_parameters_without_a_part_are_left_out(run, data, tmp_path):
     assert not [word for word in ("pixel_scaling", "kernel_sizes", "image_activation", "linear_code") if word in told]
 
 
+@pytest.mark.parametrize(
+    ("diversity", "collapsed", "said"),
+    [
+        (0.0312, True, "collapsed: two rows that it makes differ by 0.031 of what two training rows do, so the scores"),
+        (0.9312, False, "two rows that it makes differ by 0.93 of what two training rows do"),
+        (0.9312, None, "two rows that it makes differ by 0.93 of what two training rows do"),
+        (None, None, None),
+    ],
+)
+def test_a_model_whose_generator_collapsed_says_so(run, model, tmp_path, diversity, collapsed, said):
+    """Models of old, and of methods without a generator, have nothing to say."""
+    detector = io.load(model)
+    detector.training_ = {name: value for name, value in detector.training_.items() if name != "collapsed"}
+    detector.training_["history"] = [{"epoch": 1, "diversity": 0.5}, {"epoch": 2, "diversity": diversity}]
+    if diversity is None:
+        detector.training_["history"] = [{"epoch": 1}]
+    if collapsed is not None:
+        detector.training_["collapsed"] = collapsed
+    target = tmp_path / "m.offnormal"
+    io.save(detector, target)
+    told = " ".join(run("info", target).stdout.split())
+    assert ("generator" in told) == (said is not None)
+    assert said is None or said in told
+    assert ("collapsed" in told) == bool(collapsed)
+    record = json.loads(run("info", target, "--json").stdout)["training"]
+    assert record.get("collapsed") == collapsed
+    assert record["history"][-1].get("diversity") == diversity
+
+
 def test_json_is_the_manifest(run, model):
     record = json.loads(run("info", model, "--json").stdout)
     assert record == json.loads(json.dumps(io.info(model)))

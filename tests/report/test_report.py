@@ -206,6 +206,25 @@ def test_the_kept_epoch_is_marked(tmp_path: Path) -> None:
     assert "were kept" not in page_of(detector, rows, tmp_path).text.replace("the best weights were kept", "")
 
 
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_a_generator_is_shown_and_its_collapse_is_said_first(tmp_path: Path, lang: str) -> None:
+    words, rows = {"en": EN, "ko": KO}[lang], np.random.default_rng(4).normal(size=(100, 3))
+    detector = Squares().fit(rows)
+    sound = detector.training_["history"]
+    assert words["model.generator"] not in page_of(detector, rows, tmp_path, lang=lang).text, "it has none"
+    for last, collapsed, ratio in ((0.0312, True, "0.031"), (0.9312, False, "0.93"), (0.9312, None, "0.93")):
+        history = [*sound[:-1], sound[-1] | {"diversity": last}]
+        detector.training_ |= {"history": history} | ({} if collapsed is None else {"collapsed": collapsed})
+        text = page_of(detector, rows, tmp_path, lang=lang).text
+        said, unsaid = ("collapsed", "diversity") if collapsed else ("diversity", "collapsed")
+        fact = f"{words['model.generator']} {words[f'model.{said}'].format(ratio=ratio)} "
+        assert fact in text
+        assert f"{words['model.generator']} {words[f'model.{unsaid}'].format(ratio=ratio)}" not in text
+        warning = words["verdict.collapsed"].format(ratio=ratio)
+        assert (warning in text) == bool(collapsed)
+        assert not collapsed or text.index(warning) < text.index(fact)
+
+
 def test_a_few_flags_too_many_are_no_finding(tmp_path: Path) -> None:
     # One calibration row in 200 lies above the cut: half a flag is expected among 100 rows, give or take one.
     detector = Squares(width=1).fit(np.random.default_rng(6).exponential(size=(200, 1)), rule="conformal:0.01")
@@ -433,7 +452,14 @@ def test_an_altered_training_record_is_an_error(tmp_path: Path) -> None:
     rows = np.random.default_rng(2).normal(size=(100, 3))
     detector = Squares().fit(rows)
     sound = dict(detector.training_)
-    for altered in ({"history": [{"phase": 3, "terms": "x"}]}, {"rows": "many"}, {"steps": -1}, {"seconds": np.nan}):
+    made = {"history": [sound["history"][0] | {"diversity": "much"}]}
+    for altered in (
+        {"history": [{"phase": 3, "terms": "x"}]},
+        {"rows": "many"},
+        {"steps": -1},
+        {"seconds": np.nan},
+        made,
+    ):
         detector.training_ = sound | altered
         with pytest.raises(ModelFileError, match="training record"):
             render(detector, rows, tmp_path / "report.html")

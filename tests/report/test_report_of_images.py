@@ -187,6 +187,15 @@ def test_arrays_floats_color_and_a_network(tmp_path: Path) -> None:
     assert "in color" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_generator_of_images_that_collapsed_is_said_of_images(tmp_path: Path) -> None:
+    network = Autoencoder(epochs=1, calibration="none").fit(waves(30, 0))
+    network.training_["collapsed"] = True
+    network.training_["history"][-1]["diversity"] = 0.0312
+    for lang, said in (("en", "two images that it makes differ by 0.031"), ("ko", "학습용 두 이미지의 차이의 0.031배")):
+        render(network, waves(5, 1), tmp_path / "report.html", lang=lang)
+        assert (tmp_path / "report.html").read_text(encoding="utf-8").count(said) == 2, "first, and on the model card"
+
+
 def test_a_method_without_maps_shows_the_images_alone(
     detector: PCAReconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

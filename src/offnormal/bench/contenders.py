@@ -31,7 +31,7 @@ THE_DATA_SETS = "{data}"
 THE_GROUPS = "{group}"
 """As a preset: the one named after the set of images that the data set is a class of."""
 FAST_EPOCHS = 2
-SCORING = ("score_by", "jacobian", "power")
+SCORING = ("score_by", "jacobian", "power", "discrimination")
 """The parameters that say how a trained network scores, and have no part in its training."""
 _LIBRARIES = (
     "torch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from offnormal.bench.adversarial_tables import ADVERSARIAL_TABLES
 from offnormal.bench.choosing_tables import ADBENCH, CHOOSING_TABLES
 from offnormal.bench.contenders import THE_DATA_SETS, Contender
 from offnormal.bench.field_tables import FIELD_TABLES
@@ -227,7 +228,8 @@ COMPRESSIONS_TABLE = Table(
 TABLES = {
     table.name: table
     for table in (DAGMM_TABLE, RIVALS_TABLE, ABLATIONS_TABLE, CONTAMINATION_TABLE, SHARE_TABLE, COMPRESSIONS_TABLE,
-                  ADBENCH_TABLE, *IMAGE_TABLES, *FIELD_TABLES, *CHOOSING_TABLES)
+                  ADBENCH_TABLE, *IMAGE_TABLES, *FIELD_TABLES, *ADVERSARIAL_TABLES,
+                  *CHOOSING_TABLES)
 }  # fmt: skip
 
 

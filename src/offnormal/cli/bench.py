@@ -1,4 +1,4 @@
-"""`offnormal bench`: the bench tables, their runs, and the page of results."""
+"""`offnormal bench`: the bench tables, their runs, and the pages written from them."""
 
 from __future__ import annotations
 
@@ -63,15 +63,17 @@ def bench(
     ] = False,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE", help="page: where the results go; the findings go beside it."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="page: where the results go; the other pages go beside it."
+        ),
     ] = Path("docs/results.md"),
     check: Annotated[
-        bool, typer.Option("--check", help="page: fail if FILE or the findings are not what the results give.")
+        bool, typer.Option("--check", help="page: fail if FILE or a page beside it is not what the results give.")
     ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the bench tables on public data sets, resume them, and write the pages of results and findings.
+    """Run the bench tables on public data sets, resume them, and write the pages of results, findings and choosing.
 
     What is there already is not run again: the same command goes on where it was stopped. The data sets are read from
     the folder that OFFNORMAL_DATA names.
@@ -158,25 +160,26 @@ def _tell_table(console: Any, record: dict[str, Any]) -> None:
 
 
 def _page(folder: Path, output: Path, *, check: bool, quiet: bool, as_json: bool) -> None:
-    """Write, or check, the pages of results and findings; nothing is written unless all of them may be."""
-    from offnormal.bench import findings, page, records
+    """Write, or check, the pages of results, findings and choosing; nothing is written unless all of them may be."""
+    from offnormal.bench import choosing, findings, page, records
 
-    if output.name in findings.PAGES.values():
-        raise InvalidParameter(f"'{output}' is where the findings go; the page of results needs another name.")
+    beside = {name: (each.page, language) for each in (findings, choosing) for language, name in each.PAGES.items()}
+    if output.name in beside:
+        raise InvalidParameter(f"'{output}' is where another page goes; the page of results needs another name.")
     if str(output) == "-" or output.is_dir():
-        raise InvalidParameter(f"'{output}' names no file; bench page writes one, and the findings beside it.")
+        raise InvalidParameter(f"'{output}' names no file; bench page writes one, and the others beside it.")
     if not folder.is_dir():
         raise InvalidParameter(f"There is no folder '{folder}' of raw results; --results names another.")
     kept = len(records.read_all(folder))
     if not kept:
         raise InvalidParameter(f"There is no record in the folder '{folder}'; offnormal bench run makes them.")
-    places = {language: output.with_name(name) for language, name in findings.PAGES.items()}
     if not check:
-        for place in (output, *places.values()):
-            _check_replaceable(place)
+        for name in (output.name, *beside):
+            _check_replaceable(output.with_name(name))
     if not quiet:
         say(messages(), f"Read: {how_many(kept, 'record')} in {folder}")
-    pages = {output: page.page(folder)} | {place: findings.page(folder, name) for name, place in places.items()}
+    pages = {output: page.page(folder)}
+    pages |= {output.with_name(name): write(folder, language) for name, (write, language) in beside.items()}
     for place, text in pages.items():
         if check:
             _check_page(place, text, folder)

@@ -80,7 +80,7 @@ class Flag:
                 f"{self.spelled}/--no-{self.spelled[2:]}",
                 help=_escaped(self.help()),
                 rich_help_panel=PANEL,
-                hidden=not self.shared,  # seventeen methods' flags are five hundred lines; `methods KEY` shows its own
+                hidden=not self.shared,  # the flags of every method are five hundred lines; `methods KEY` shows its own
                 show_default=False,
             )
             annotation: Any = Annotated[bool | None, option]
@@ -90,7 +90,7 @@ class Flag:
                 metavar=_METAVARS[kinds.pop()] if len(kinds) == 1 else "VALUE",
                 help=_escaped(self.help()),
                 rich_help_panel=PANEL,
-                hidden=not self.shared,  # seventeen methods' flags are five hundred lines; `methods KEY` shows its own
+                hidden=not self.shared,  # the flags of every method are five hundred lines; `methods KEY` shows its own
                 show_default=False,
             )
             annotation = Annotated[str | None, option]

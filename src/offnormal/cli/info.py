@@ -61,6 +61,7 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
     return {
         "method": content["method"],
         "training": f"{rows}, {features}, {training_in_words(training)}",
+        **_of_a_generator(training, noun),
         "threshold": f"{cut['value']:.6g} ({cut['rule']})",
         "promise": speaking_of(noun, promise(Cut(**cut), whole=False, folds=kind == "folds")),
         "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, noun)} ({kind})",
@@ -68,6 +69,17 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
         "parameters": ", ".join(f"{name} {value}" for name, value in parameters.items() if name not in idle),
         "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),
     }
+
+
+def _of_a_generator(training: Mapping[str, Any], noun: str) -> dict[str, str]:
+    """Return how diverse its rows are, of a model with a generator; models of old do not say whether it collapsed."""
+    from offnormal.networks.diversity import last_diversity
+
+    diversity = last_diversity(training["history"])
+    if diversity is None:
+        return {}
+    said = f"two {noun}s that it makes differ by {diversity:.2g} of what two training {noun}s do"
+    return {"generator": f"collapsed: {said}, so the scores may be poor" if training.get("collapsed") else said}
 
 
 def _of_images(schema: Mapping[str, Any]) -> dict[str, str]:

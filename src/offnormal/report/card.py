@@ -8,6 +8,7 @@ from typing import Any
 
 from offnormal import thresholds
 from offnormal.parameters import declared
+from offnormal.report import curves
 from offnormal.report.curves import figure
 from offnormal.report.evidence import ColumnSummary, Evidence, FittedDetector, of_images
 from offnormal.report.numerals import number, percent, tenths
@@ -101,6 +102,9 @@ def model(detector: FittedDetector, words: Words, method: str) -> dict[str, Any]
         (words("model.seed"), str(detector.seed_)),
         (words("model.versions"), versions()),
     ]
+    if (made := curves.made(trained)) is not None:
+        said = "model.collapsed" if made.collapsed else "model.diversity"
+        facts.insert(3, (words("model.generator"), words(said, ratio=number(made.diversity, 2))))
     return {
         "about": words.on_rows(
             words.known(f"about.{detector.key}", (type(detector).__doc__ or "").strip().split("\n")[0])

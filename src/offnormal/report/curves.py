@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from offnormal.errors import ModelFileError
+from offnormal.networks.diversity import last_diversity
 from offnormal.report import charts
 from offnormal.report.charts import Curve
 from offnormal.report.evidence import FittedDetector
 from offnormal.report.words import Words
+
+
+class Made(NamedTuple):
+    """What a generator made at the end of its training: how diverse, and whether that is called collapsed."""
+
+    diversity: float
+    collapsed: bool
 
 
 def training(detector: FittedDetector, words: Words, method: str) -> dict[str, Any]:
@@ -81,6 +89,23 @@ def figure(trained: Mapping[str, Any], name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e18:
         raise _altered()
     return float(value)
+
+
+def made(trained: Mapping[str, Any]) -> Made | None:
+    """Return what the generator of a model makes; None for a model without one, and for those of old.
+
+    Raises
+    ------
+    ModelFileError
+        If its diversity is no number from 0.
+    """
+    try:
+        diversity = last_diversity(trained["history"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _altered() from error
+    if diversity is None:
+        return None
+    return Made(figure({"diversity": diversity}, "diversity"), bool(trained.get("collapsed", False)))
 
 
 def _altered() -> ModelFileError:

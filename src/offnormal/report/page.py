@@ -63,6 +63,7 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
         else words("verdict.none", rows=rows),
         "rule": words("verdict.rule", cut=number(cut.value), rule=cut.rule),
         "meaning": meaning,
+        "collapsed": collapsed(detector, words),
         "promise": words.on_rows(
             thresholds.promise(cut, words.lang, whole=False, folds=detector.calibration_.kind == "folds")
         ),
@@ -73,6 +74,12 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
             (words("tile.highest"), number(float(evidence.listed.scores[0]))),
         ],
     }
+
+
+def collapsed(detector: FittedDetector, words: Words) -> str | None:
+    """Warn of a generator that collapsed; None where there is none, or it did not."""
+    made = curves.made(detector.training_)
+    return words("verdict.collapsed", ratio=number(made.diversity, 2)) if made is not None and made.collapsed else None
 
 
 def chance_flags(expected: float, above: float, words: Words) -> tuple[str, str]:
