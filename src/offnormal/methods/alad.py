@@ -63,7 +63,7 @@ SCORES = ("features", "logits", "l1", "l2")
 IMAGE_START = 0.01
 """Standard deviation of the first weights of convolutional networks."""
 CYCLE_SIZES = (128,)
-"""Hidden widths of D_xx on tables where nobody says: the published code's on KDDCUP."""
+"""Hidden widths of a fully connected D_xx where nobody says: the published code's on KDDCUP."""
 
 
 class ALADNetwork(Autoencoding, Method):
@@ -281,7 +281,7 @@ class ALAD(AdversarialDetector):
         source="on tables it hardly sees mean and spread of what is generated; the presets have it",
     )  # fmt: skip
     cycle_sizes: tuple[int, ...] | None = param(
-        None, "hidden_sizes of D_xx. None: 128 on tables, the encoder's on images.", kind="ints", ge=1,
+        None, "hidden_sizes of D_xx. None: 128, of convolutions the encoder's.", kind="ints", ge=1,
         source="128: the published code, KDDCUP",
     )  # fmt: skip
     cycle_kernel_sizes: tuple[int, ...] | None = param(

@@ -248,17 +248,17 @@ class AnoGANNetwork(Method):
         return parts
 
 
-_KDDCUP: Mapping[str, Any] = {
+_KDDCUP: dict[str, Any] = {
     "latent_dim": 32, "hidden_sizes": (128, 64), "discriminator_sizes": (256, 128, 128), "discriminator_dropout": 0.2,
     "learning_rate": 1e-5, "batch_size": 50,
 }  # fmt: skip
-_EGBAD: Mapping[str, Any] = {
+_EGBAD: dict[str, Any] = {
     "learning_rate": 1e-5, "search_steps": 500, "search_learning_rate": 0.01, "slope": 0.1,
 }  # fmt: skip
-_ALAD: Mapping[str, Any] = {
+_ALAD: dict[str, Any] = {
     "search_steps": 500, "search_learning_rate": 1e-3, "search_drops": (), "discrimination_weight": 0.9,
 }  # fmt: skip
-_ALAD_IMAGES: Mapping[str, Any] = _ALAD | {
+_ALAD_IMAGES: dict[str, Any] = _ALAD | {
     "latent_dim": 100, "hidden_sizes": (128, 256, 512), "learning_rate": 2e-4, "batch_size": 32, "epochs": 100,
 }  # fmt: skip
 

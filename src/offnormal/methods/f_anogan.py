@@ -87,7 +87,9 @@ class TrueRMSprop(Optimizer):
                 if weight.grad is None:
                     continue
                 state = self.state[weight]
-                square = state.setdefault("square", torch.ones_like(weight))
+                if not state:
+                    state["square"] = torch.ones_like(weight)
+                square = state["square"]
                 square.lerp_(weight.grad.square(), 1 - group["decay"])
                 weight.addcdiv_(weight.grad, (square + group["eps"]).sqrt(), value=-group["lr"])
 

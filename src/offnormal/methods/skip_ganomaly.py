@@ -223,6 +223,14 @@ class SkipGANomaly(AdversarialDetector):
         ge=1,
         source="the code",
     )
+    hidden_sizes: tuple[int, ...] | None = param(
+        None, "Widths of the U-Net on the way down; of convolutions, their channels. None: from the shape of a row.",
+        kind="ints", ge=1, source="None: half and quarter of a table's row, lest it be copied; images 32-64-128",
+    )  # fmt: skip
+    discriminator_sizes: tuple[int, ...] | None = param(
+        None, "hidden_sizes of the discriminator. None: from the shape of a row, for tables at least 64-32.",
+        kind="ints", ge=1, source="the published in the preset",
+    )  # fmt: skip
     activation: str = param(
         "leaky_relu", "Activation of the hidden units of a fully connected U-Net, on the way down.",
         choices=("tanh", "relu", "leaky_relu"), source="as the convolutions'",

@@ -230,7 +230,7 @@ class ActiveLearningParameters:
         None, "Passes of the discriminator alone, after the game; 0 (and no game): the network as initialized. None: a "
         "budget of steps.",
         kind="int", ge=0,
-        source="None: 100 steps, as short as most of the code's; over eight public tables 2,000 did worse",
+        source="None: 100 steps, in the range of the code's; over eight public tables 500 did worse",
     )  # fmt: skip
     game_epochs: int | None = param(
         None, "Passes before those, in which the generators learn too. None: half of `epochs`.", kind="int", ge=0,

@@ -64,9 +64,10 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     real, fake : Tensor, shape (b, *shape)
     """
     place = torch.rand(len(real), *(1 for _ in real.shape[1:]), dtype=real.dtype, device=real.device)
-    between = torch.lerp(fake.detach(), real, place).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    norm = (slope.flatten(1).square().sum(1) + NORM_FLOOR).sqrt()
+    with torch.enable_grad():  # also where held-out rows are only looked at
+        between = torch.lerp(fake.detach(), real, place).requires_grad_()
+        (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        norm = (slope.flatten(1).square().sum(1) + NORM_FLOOR).sqrt()
     return (norm - 1).square().mean()
 
 
