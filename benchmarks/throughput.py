@@ -3,7 +3,8 @@
 Every method gets the same rows: 8,192 of 30 columns, and 2,048 grey images of 28 by 28, drawn from a fixed seed (speed
 does not depend on what they show). Training: the defaults, three passes less one pass, so that set-up does not count.
 Numbers of other machines compare by their ratio to the autoencoder's row. Also: GPND's Jacobian for all rows at once
-against row by row, and RaPP's eigendecomposition of a Gram matrix against a decomposition of the whole matrix.
+against row by row, RaPP's eigendecomposition of a Gram matrix against a decomposition of the whole matrix, and the
+milliseconds an image takes under the papers' networks for MNIST, in blocks and alone (GANomaly's table of latency).
 
     python benchmarks/throughput.py            # some minutes; writes the section "Every method" of docs/performance.md
     python benchmarks/throughput.py --page     # the section alone, from the raw results
@@ -33,6 +34,8 @@ SLOW_TO_SCORE = 512
 """Images scored of methods whose score takes many passes."""
 SMALLEST_PART = 0.03
 """A training that is a smaller part of the fit is no more than its noise."""
+LATENCY = {"anogan": ("egbad_mnist", 7120.0), "egbad": ("mnist", 8.9), "ganomaly": ("mnist", 2.79)}
+"""Key -> the preset for MNIST, and the milliseconds per image of GANomaly's paper, recalled; on a GPU of its time."""
 LEFT_OUT = {("robust_pca", "images")}
 """Minutes: decompositions of all 2,048 × 784 pixels, over and over."""
 
@@ -109,6 +112,24 @@ def decompositions() -> dict[str, Any]:
     return {"key": "rapp", "kind": "decomposition", "gram": gram, "whole": whole}
 
 
+def latency(key: str) -> dict[str, Any]:
+    """Milliseconds for an image: in blocks as the library scores, and for one image alone in the network."""
+    import torch
+
+    from offnormal.registry import method_class
+
+    preset, published = LATENCY[key]
+    images = rows_of("images")
+    detector = method_class(key).from_preset(preset, epochs=0, calibration="none").fit(images[:256])
+    scorer = detector.scorer_
+    in_blocks = least(lambda: detector.anomaly_score(images[:128])) / 128
+    one = scorer.preprocess(torch.from_numpy(images[:1, None]))
+    with torch.inference_mode():
+        alone = least(lambda: scorer.method.score(one))
+    found = {"in_blocks_ms": 1e3 * in_blocks, "alone_ms": 1e3 * alone, "published_ms": published}
+    return {"key": key, "kind": "latency", "preset": preset, **found}
+
+
 def least(work: Callable[[], Any]) -> float:
     """Return the least processor time of a few rounds."""
     seconds = []
@@ -149,6 +170,11 @@ def section(records: list[dict[str, Any]]) -> str:
         f"{jacobian['row_by_row']:.2f} s ({jacobian['row_by_row'] / jacobian['at_once']:.1f} times).",
         f"- RaPP's directions of 20,000 rows of 300 units: Gram matrix {spread['gram']:.2f} s, the whole matrix "
         f"{spread['whole']:.2f} s ({spread['whole'] / spread['gram']:.1f} times).",
+        "- Milliseconds per image, the papers' networks for MNIST as initialized (in blocks of 128; one image alone; "
+        "GANomaly's paper, recalled, on a GPU): " + "; ".join(
+            f"`{r['key']}` {r['in_blocks_ms']:,.2f}; {r['alone_ms']:,.1f}; {r['published_ms']:,.1f}"
+            for r in records if r["kind"] == "latency"
+        ) + ".",
         "- Images stay uint8 until their batch: a quarter of the memory of prepared floats.", "",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -175,7 +201,7 @@ def main() -> None:
                 if (key, kind) not in LEFT_OUT:
                     records.append(method(key, kind))
                     print(records[-1], file=sys.stderr, flush=True)
-        records += [jacobians(), decompositions()]
+        records += [jacobians(), decompositions(), *map(latency, LATENCY)]
         RESULTS.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
     write_page([json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()])
 

@@ -55,7 +55,7 @@ def test_a_row_is_searched_as_if_it_were_alone_and_in_inference_mode_too() -> No
 
 
 def test_the_best_of_several_starts_is_kept_for_each_row() -> None:
-    """|‖z‖ − 1| has a kink of wells: from each start another one is found."""
+    """Two wells, at −1 and 1; a row makes the one on its side the deeper. Each start leads into another well."""
     rows = torch.tensor([-2.0, -0.5, 0.5, 2.0], dtype=torch.float64)
 
     def wells(z: Tensor) -> Tensor:

@@ -226,6 +226,9 @@ class FittedMethod(Fitted):
         self.training_scores = self.detector.training_scores_
         self.history = _last_terms(self.detector.training_["history"]) if trained is None else trained.history
         self.reconstruction_error = _reconstruction_error(self.detector, rows)
+        self.generator: dict[str, float | bool] = (
+            _generator(self.detector.training_) if trained is None else trained.generator
+        )
 
     def score(self, rows: Any) -> Floats:
         """Return the method's score."""
@@ -240,9 +243,7 @@ class FittedMethod(Fitted):
 
     def generator_state(self) -> dict[str, float | bool]:
         """Return the last diversity measured in training, and whether the generator is called collapsed."""
-        training = self.detector.training_
-        measured = [record["diversity"] for record in training["history"] if record.get("diversity") is not None]
-        return {"diversity": measured[-1], "collapsed": training["collapsed"]} if measured else {}
+        return self.generator
 
     def memory_use(self, rows: Any) -> dict[str, float]:
         """Return means over rows and positions: the largest addressing weight, and how many are not zero."""
@@ -355,6 +356,14 @@ def _begin_with(detector: Detector, trained: Method) -> None:
         return method
 
     detector.build = built  # type: ignore[method-assign]
+
+
+def _generator(training: dict[str, Any]) -> dict[str, float | bool]:
+    """Return the last diversity measured in a training and whether the generator is called collapsed, if it has one."""
+    from offnormal.networks.diversity import last_diversity
+
+    last = last_diversity(training["history"])
+    return {} if last is None else {"diversity": last, "collapsed": bool(training["collapsed"])}
 
 
 def _last_terms(history: list[dict[str, Any]]) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     """Return all records in order; a line that was cut off while it was written is left out."""
     if not path.is_file():
         return []
+    stat = path.stat()
+    return list(_read(path.absolute(), stat.st_size, stat.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(path: Path, size: int, changed: int) -> tuple[dict[str, Any], ...]:
+    """Read a file as it is at this size and time of change: a page asks for every table's records many times."""
     records = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -30,13 +38,21 @@ def read(path: Path) -> list[dict[str, Any]]:
             continue
         if isinstance(record, dict):
             records.append(record)
-    return records
+    return tuple(records)
 
 
 def read_all(folder: Path, *, fast: bool = False) -> list[dict[str, Any]]:
     """Return the records of every table in `folder`: a run that stands in two tables is made once."""
     paths = sorted(path for path in folder.glob("*.jsonl") if path.name.endswith(".fast.jsonl") == fast)
     return [record for path in paths for record in read(path) if "fingerprint" in record]
+
+
+def by_fingerprint(every: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the records of each fingerprint, in their order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in every:
+        found.setdefault(record["fingerprint"], []).append(record)
+    return found
 
 
 def prepare(path: Path) -> None:

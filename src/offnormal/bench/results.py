@@ -32,8 +32,8 @@ class Row(NamedTuple):
 
 def rows(folder: Path, table: Table) -> list[Row]:
     """Return every cell of a table with the records in `folder` that are of today's definition."""
-    every = records.read_all(folder)
-    return [_row(cell, every) for cell in cells(table)]
+    kept = records.by_fingerprint(records.read_all(folder))
+    return [_row(cell, kept.get(cell.fingerprint, [])) for cell in cells(table)]
 
 
 def current(folder: Path, table: Table) -> list[Record]:
@@ -60,8 +60,9 @@ def summary(every: Iterable[Record], figure: str = "f1", **where: Any) -> Summar
     return Summary(len(values), statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, values)
 
 
-def _row(cell: Cell, every: list[dict[str, Any]]) -> Row:
-    found = cell.records(every)
-    failed = {int(r["seed"]): str(r["error"]) for r in every if "error" in r and r["fingerprint"] == cell.fingerprint}
+def _row(cell: Cell, own: list[dict[str, Any]]) -> Row:
+    """Return the row of a cell from the records of its fingerprint."""
+    found = cell.records(own)
+    failed = {int(r["seed"]): str(r["error"]) for r in own if "error" in r}
     errors = (error for seed, error in sorted(failed.items()) if seed not in found and seed < cell.seeds)
     return Row(cell, tuple(found.values()), tuple(errors))

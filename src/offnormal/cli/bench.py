@@ -124,7 +124,7 @@ def _list(folder: Path, name: str | None, as_json: bool) -> None:
     from offnormal.bench import jobs, records, tables
 
     listed = []
-    kept = records.read_all(folder)
+    kept = records.by_fingerprint(records.read_all(folder))
     for table in tables.TABLES.values() if name is None else [tables.table_named(name)]:
         every = jobs.cells(table)
         rows = [
@@ -132,7 +132,9 @@ def _list(folder: Path, name: str | None, as_json: bool) -> None:
                 "row": contender.name,
                 "seeds": contender.seeds or table.seeds,
                 "runs": sum(cell.seeds for cell in every if cell.contender is contender),
-                "done": sum(len(cell.records(kept)) for cell in every if cell.contender is contender),
+                "done": sum(
+                    len(cell.records(kept.get(cell.fingerprint, []))) for cell in every if cell.contender is contender
+                ),
             }
             for contender in table.contenders
         ]

@@ -15,9 +15,10 @@ Differences from the paper
 --------------------------
 1. The weights that score are moving averages, those of D too (EGBAD's code averages G's alone in effect).
 2. All rows start their search at the same code, drawn once and kept in the model, where the codes draw one per row and
-   query: a score that depends on its row alone. `restarts` takes the best of several.
-3. By default the search has 50 steps whose size falls along half a cosine from 0.2; the paper has 500, the presets
-   have those of the codes. It is in float64, that of convolutions in float32 (networks.latent_search says why).
+   query: the score depends on its row alone. `restarts` takes the best of several.
+3. By default a search has 30 steps whose size falls along half a cosine from 0.2, and rows of tables have four
+   searches; the paper has one of 500, the presets have those of the codes. Searches are in float64, those of
+   convolutions in float32 (networks.latent_search says why).
 4. Convolutions of a 1×1 image are linear layers: biases of G's first are one per value. Networks of convolutions start
    at N(0, 0.02), in ALAD's code at N(0, 0.01). Norms have torch's constants.
 5. Epochs of the codes are given on the command line; the presets take what is said of EGBAD and ALAD. They standardize
@@ -253,10 +254,11 @@ _KDDCUP: dict[str, Any] = {
     "learning_rate": 1e-5, "batch_size": 50,
 }  # fmt: skip
 _EGBAD: dict[str, Any] = {
-    "learning_rate": 1e-5, "search_steps": 500, "search_learning_rate": 0.01, "slope": 0.1,
+    "learning_rate": 1e-5, "search_steps": 500, "search_learning_rate": 0.01, "restarts": 1, "slope": 0.1,
 }  # fmt: skip
 _ALAD: dict[str, Any] = {
-    "search_steps": 500, "search_learning_rate": 1e-3, "search_drops": (), "discrimination_weight": 0.9,
+    "search_steps": 500, "search_learning_rate": 1e-3, "search_drops": (), "restarts": 1,
+    "discrimination_weight": 0.9,
 }  # fmt: skip
 _ALAD_IMAGES: dict[str, Any] = _ALAD | {
     "latent_dim": 100, "hidden_sizes": (128, 256, 512), "learning_rate": 2e-4, "batch_size": 32, "epochs": 100,
@@ -287,13 +289,18 @@ class AnoGAN(AdversarialDetector):
         "alad_cifar10": _ALAD_IMAGES,
         "oct": {
             "latent_dim": 100, "hidden_sizes": (64, 128, 256, 512), "kernel_sizes": (5,), "search_steps": 500,
-            "search_learning_rate": 0.01, "search_drops": (300, 400), "epochs": 20, "batch_size": 128,
+            "search_learning_rate": 0.01, "search_drops": (300, 400), "restarts": 1, "epochs": 20, "batch_size": 128,
+            "learning_rate": 2e-4,
         },
     }  # fmt: skip
 
     latent_dim: int = param(
         8, "Width of the code; at most half of the row's.", ge=1,
         source="32 did worse: it reaches odd rows too; the codes' in the presets",
+    )  # fmt: skip
+    learning_rate: float = param(
+        1e-3, "Adam's step size, in both parts of the game.", gt=0,
+        source="a hundred times the published 1e-5, for a hundredth of the steps",
     )  # fmt: skip
     dense_sizes: tuple[int, ...] = param(
         (), "Convolutional networks: widths of linear layers between the convolutions and code or verdict.", ge=1,
@@ -311,19 +318,20 @@ class AnoGAN(AdversarialDetector):
         "generated one.", choices=DISCRIMINATIONS, source="the paper's; cross_entropy: its older reference",
     )  # fmt: skip
     search_steps: int = param(
-        50, "Gradient steps on the code of each row scored.", ge=0,
-        source="30 and 500 ranked alike on three tables; the paper's 500 in the presets",
+        30, "Gradient steps of a search.", ge=0,
+        source="30 and 100 ranked alike on three tables; the paper's 500 in the presets",
     )  # fmt: skip
     search_learning_rate: float = param(
-        0.2, "Adam's step size in the search.", gt=0, source="in 50 steps a code can cross the Gaussian"
+        0.2, "Adam's step size in the search.", gt=0, source="in 30 steps a code can cross the Gaussian"
     )
     search_drops: tuple[int, ...] | None = param(
         None, "Steps after which it is a tenth, then a twentieth; (): it stays. None: it falls along half a cosine.",
         kind="ints", ge=0, source="EGBAD's code in the presets",
     )  # fmt: skip
-    restarts: int = param(
-        1, "Searches per row, each from a starting code of its own; the best counts.", ge=1, source="the paper's 1"
-    )
+    restarts: int | None = param(
+        None, "Searches per row, each from a starting code of its own; the best counts. None: 4, of images 1.",
+        kind="int", ge=1, source="a search is caught in the wrong category; the paper's 1 in the presets",
+    )  # fmt: skip
 
     def build(self, shape: tuple[int, ...]) -> Method:
         """Return the networks for rows of `shape`.
@@ -342,7 +350,7 @@ class AnoGAN(AdversarialDetector):
             self.bounded(make.decoder(code_dim), shape),
             normed_spectrally(discriminator) if self.spectral_norm else discriminator,
             code_dim=code_dim,
-            restarts=self.restarts,
+            restarts=self.restarts or (1 if make.convolutional else 4),
             rates=search_rates(self.search_steps, self.search_learning_rate, self.search_drops),
             search_type=torch.float32 if make.convolutional else torch.float64,
             discrimination_weight=float(self.discrimination_weight),
