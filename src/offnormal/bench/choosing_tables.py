@@ -1,7 +1,7 @@
 """Every method as it comes, on the same rows: what docs/choosing.md is written from.
 
-No row of a method states a parameter, so that a method stands for what a user gets who names nothing but it. The first run of each
-method's defaults on a set is its only one under a seed: nothing here was tuned.
+No row of a method states a parameter: it stands for what a user gets who names nothing but the method. The first run of
+the defaults on a set is the only one under a seed: nothing here was tuned.
 """
 
 from __future__ import annotations
