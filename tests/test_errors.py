@@ -15,7 +15,7 @@ from offnormal.errors import OffnormalError, TrainingDiverged, UnknownName
 CLASSES = {
     name: value
     for name, value in vars(errors).items()
-    if inspect.isclass(value) and value.__module__ == errors.__name__
+    if inspect.isclass(value) and value.__module__ == errors.__name__ and not issubclass(value, Warning)
 }
 
 

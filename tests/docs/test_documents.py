@@ -169,6 +169,13 @@ def test_every_method_has_a_page_with_its_parameters_presets_and_a_line_in_both_
         assert f"[`{key}`](docs/methods/{key}.md) | `{cls.__name__}`" in text_of(readme)
 
 
+def test_every_test_named_in_a_page_is_there() -> None:
+    named = [name for page in PAGES for name in re.findall(r"`(tests/[\w/]+\.py(?:::\w+)?)`", text_of(page))]
+    assert named
+    for place, _, test in (name.partition("::") for name in named):
+        assert f"def {test}(" in text_of(place) if test else (ROOT / place).is_file(), f"{place}::{test}"
+
+
 def test_every_threshold_rule_is_explained() -> None:
     rows = table_rows("docs/thresholds.md", "| rule | the cut | promises | does not promise | refused when |")
     rules = [re.findall(r"`([^`]+)`", row[0])[0] for row in rows]

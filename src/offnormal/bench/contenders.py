@@ -31,6 +31,8 @@ THE_DATA_SETS = "{data}"
 THE_GROUPS = "{group}"
 """As a preset: the one named after the set of images that the data set is a class of."""
 FAST_EPOCHS = 2
+FAST_STEPS = 5
+"""Of a search for the code of a row."""
 SCORING = ("score_by", "jacobian", "power", "discrimination")
 """The parameters that say how a trained network scores, and have no part in its training."""
 _LIBRARIES = (
@@ -142,6 +144,7 @@ class Contender:
         if fast:
             hurried = {name for name in parameters if name.endswith("epochs") and parameters[name] != 0}
             parameters |= dict.fromkeys(hurried, FAST_EPOCHS)
+            parameters |= dict.fromkeys({"search_steps"} & set(parameters), FAST_STEPS)
         return FittedMethod(self.key, rows, seed, parameters)
 
     def rescore(self, fitted: Fitted, rows: Any, data: str, seed: int) -> Fitted:

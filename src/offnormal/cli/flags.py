@@ -48,7 +48,7 @@ class Flag:
     owners : mapping
         Method key -> (default, constraint), in the registry's order.
     shared : bool
-        Every method has it, and all mean the same by it.
+        Every method has it, and all mean the same by it, if not by default.
     """
 
     name: str
@@ -70,6 +70,10 @@ class Flag:
         texts = {key: described(default, constraint) for key, (default, constraint) in self.owners.items()}
         if len(set(texts.values())) == 1:
             return next(iter(texts.values()))
+        if self.shared:  # the defaults alone differ: what most have, and who has another
+            usual = max(texts.values(), key=list(texts.values()).count)
+            others = {key: default for key, (default, _) in self.owners.items() if texts[key] != usual}
+            return f"{usual} Default of {'; '.join(f'{key}: {default}' for key, default in others.items())}."
         return " ".join(f"{key}: {text}" for key, text in texts.items())
 
     def parameter(self) -> inspect.Parameter:
@@ -199,7 +203,7 @@ def described(default: Any, constraint: Constraint) -> str:
 
 
 def _agree(owners: Declarations) -> bool:
-    return len({described(default, constraint) for default, constraint in owners.values()}) == 1
+    return len({(constraint.help, constraint.range_text()) for _, constraint in owners.values()}) == 1
 
 
 def _escaped(text: str) -> str:

@@ -47,7 +47,7 @@ from offnormal.batches import Batch, Batches
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import called_fake, called_real, normed_spectrally
 from offnormal.networks.autoencoding import Autoencoding
-from offnormal.networks.averaging import WeightAverages
+from offnormal.networks.averaging import averages_of, hooks
 from offnormal.networks.backbones import Plan
 from offnormal.networks.pairs import (
     AXES,
@@ -110,7 +110,7 @@ class ALADNetwork(Autoencoding, Method):
         self.encoder, self.decoder, self.joint, self.rows, self.codes = encoder, generator, joint, rows, codes
         self.code_dim, self.score_by = code_dim, score_by
         self.learning_rate, self.beta1, self.epochs = learning_rate, beta1, epochs
-        self.averages = WeightAverages(self.scoring_networks, weight_average)
+        self.averages = averages_of(self.scoring_networks, weight_average)
         self.residuals = ResidualModel(*shape) if len(shape) == 1 else None
 
     @property
@@ -172,15 +172,7 @@ class ALADNetwork(Autoencoding, Method):
             Update("discriminators", self.discriminator_losses, weights, adam),
             Update("inverses", self.inverse_losses, inverses, adam, fresh_batch=True),
         )
-        if self.averages.decay == 0:
-            return (Phase("adversarial", updates, self.epochs),)
-        return (Phase("adversarial", updates, self.epochs, after_batch=self._take_averages, end=self._keep_averages),)
-
-    def _take_averages(self, _: Batch) -> None:
-        self.averages.take(self.scoring_networks)
-
-    def _keep_averages(self) -> None:
-        self.averages.put_into(self.scoring_networks)
+        return (Phase("adversarial", updates, self.epochs, **hooks(self.averages, self.scoring_networks)),)
 
     def generate(self, x: Tensor) -> Tensor:
         """Return G(z), z ~ N(0, I), as many rows as `x`."""

@@ -41,7 +41,7 @@ from offnormal.batches import Batch
 from offnormal.errors import NotSupported
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import features_and_logit, normed_spectrally, taken_for_real, told_apart
-from offnormal.networks.averaging import WeightAverages
+from offnormal.networks.averaging import averages_of, hooks
 from offnormal.networks.backbones import SLOPE
 from offnormal.networks.latent_search import best_of_starts, frozen, in_parts, search_rates
 from offnormal.parameters import param
@@ -137,7 +137,7 @@ class AnoGANNetwork(Method):
         self.discrimination_weight, self.discrimination = discrimination_weight, discrimination
         self.learning_rate, self.beta1, self.epochs = learning_rate, beta1, epochs
         self.register_buffer("starts", torch.randn(restarts, code_dim))
-        self.averages = WeightAverages(self.networks, weight_average)
+        self.averages = averages_of(self.networks, weight_average)
 
     @property
     def networks(self) -> nn.ModuleList:
@@ -168,17 +168,7 @@ class AnoGANNetwork(Method):
             Update("discriminator", self.discriminator_losses, tuple(self.discriminator.parameters()), adam),
             Update("generator", self.generator_losses, tuple(self.generator.parameters()), adam),
         )
-        if self.averages.decay == 0:
-            return (Phase("adversarial", updates, self.epochs),)
-        return (
-            Phase(
-                "adversarial",
-                updates,
-                self.epochs,
-                after_batch=lambda _: self.averages.take(self.networks),
-                end=lambda: self.averages.put_into(self.networks),
-            ),
-        )
+        return (Phase("adversarial", updates, self.epochs, **hooks(self.averages, self.networks)),)
 
     # --- scoring --------------------------------------------------------------------------------------------------
 

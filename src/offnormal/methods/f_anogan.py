@@ -44,7 +44,7 @@ from offnormal.detector import STEP_BUDGET
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import features_and_logit, gradient_penalty, normed_spectrally
 from offnormal.networks.autoencoding import Autoencoding
-from offnormal.networks.averaging import WeightAverages
+from offnormal.networks.averaging import averages_of, hooks
 from offnormal.networks.norms import settle_norms
 from offnormal.networks.residual_blocks import (
     batch_norm,
@@ -164,9 +164,8 @@ class FAnoGANNetwork(Autoencoding, Method):
         self.game_optimizer, self.encoder_optimizer = game_optimizer, encoder_optimizer
         self.game_epochs, self.epochs = game_epochs, epochs
         self.statistics = NormStatistics(decoder)
-        averaged = weight_average > 0
-        self.game_averages = WeightAverages(self.players(), weight_average) if averaged else None
-        self.encoder_averages = WeightAverages(encoder, weight_average) if averaged else None
+        self.game_averages = averages_of(self.players(), weight_average)
+        self.encoder_averages = averages_of(encoder, weight_average)
         self.residuals = ResidualModel(*shape) if len(shape) == 1 else None
 
     def players(self) -> nn.ModuleDict:
@@ -254,13 +253,12 @@ class FAnoGANNetwork(Autoencoding, Method):
             "generator", self.generator_losses, tuple(self.decoder.parameters()), self.game_optimizer, self.critic_steps
         )
         encoder = Update("encoder", self.encoder_losses, tuple(self.encoder.parameters()), self.encoder_optimizer)
-        of_game, of_encoder = self.game_averages, self.encoder_averages
         return (
             Phase(
                 "wgan_gp",
                 (critic, generator),
                 self.game_epochs,
-                after_batch=None if of_game is None else lambda _: of_game.take(self.players()),
+                after_batch=hooks(self.game_averages, self.players()).get("after_batch"),
                 end=self.end_game,
             ),
             Phase(
@@ -268,8 +266,7 @@ class FAnoGANNetwork(Autoencoding, Method):
                 (encoder,),
                 self.epochs,
                 begin=self.settle_generator,
-                after_batch=None if of_encoder is None else lambda _: of_encoder.take(self.encoder),
-                end=None if of_encoder is None else lambda: of_encoder.put_into(self.encoder),
+                **hooks(self.encoder_averages, self.encoder),
             ),
         )
 

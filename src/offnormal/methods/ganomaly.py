@@ -41,7 +41,7 @@ from offnormal.batches import Batch, Batches
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import features_and_logit, normed_spectrally, told_apart
 from offnormal.networks.autoencoding import Autoencoding
-from offnormal.networks.averaging import WeightAverages
+from offnormal.networks.averaging import averages_of, hooks
 from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import param
 
@@ -102,7 +102,7 @@ class GANomalyNetwork(Autoencoding, Method):
         self.adversarial_weight, self.contextual_weight = adversarial_weight, contextual_weight
         self.encoder_weight, self.code_error, self.score_by = encoder_weight, code_error, score_by
         self.optimizer, self.epochs = optimizer, epochs
-        self.averages = WeightAverages(self.scoring_networks, weight_average) if weight_average > 0 else None
+        self.averages = averages_of(self.scoring_networks, weight_average)
         self.residuals = ResidualModel(*shape) if len(shape) == 1 else None
 
     @property
@@ -147,18 +147,7 @@ class GANomalyNetwork(Autoencoding, Method):
         if self.adversarial_weight > 0:
             judge = tuple(self.discriminator.parameters())
             updates.append(Update("discriminator", self.discriminator_losses, judge, self.optimizer))
-        averages = self.averages
-        if averages is None:
-            return (Phase("adversarial", tuple(updates), self.epochs),)
-        return (
-            Phase(
-                "adversarial",
-                tuple(updates),
-                self.epochs,
-                after_batch=lambda _: averages.take(self.scoring_networks),
-                end=lambda: averages.put_into(self.scoring_networks),
-            ),
-        )
+        return (Phase("adversarial", tuple(updates), self.epochs, **hooks(self.averages, self.scoring_networks)),)
 
     def summarize(self, batches: Batches) -> None:
         """Note what residuals look like, for reasons."""
@@ -178,8 +167,18 @@ class GANomalyNetwork(Autoencoding, Method):
         return self.score_parts(x)["latent"]
 
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far the score falls with its best replacement (`falls_of_parts`)."""
-        return falls_of_parts(self.score_parts, self.residuals, x, self.reconstruct(x), groups, n_groups)
+        """Return, per column, how far each part falls with its best replacement (`falls_of_parts`).
+
+        Beside the score's parts there is `residual`, the deviance of x − x′ under the covariance of the training
+        residuals, in nats: both codes can be near each other where one column does not go with the others.
+        """
+        model = self.residuals
+
+        def parts(rows: Tensor) -> Mapping[str, Tensor]:
+            scored = self.score_parts(rows)
+            return scored if model is None else scored | {"residual": model.deviance(rows - self.reconstruct(rows))}
+
+        return falls_of_parts(parts, model, x, self.reconstruct(x), groups, n_groups)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

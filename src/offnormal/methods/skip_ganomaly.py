@@ -36,7 +36,7 @@ from offnormal.adversarial_detector import AdversarialDetector
 from offnormal.batches import Batch, Batches
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import called_fake, called_real, features_and_logit, normed_spectrally
-from offnormal.networks.averaging import WeightAverages
+from offnormal.networks.averaging import averages_of, hooks
 from offnormal.networks.backbones import Plan
 from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.networks.unet import UNet
@@ -94,7 +94,7 @@ class SkipGANomalyNetwork(Method):
         self.latent_weight, self.judged_latent_weight = latent_weight, judged_latent_weight
         self.reconstruction_share = reconstruction_share
         self.learning_rate, self.beta1, self.epochs = learning_rate, beta1, epochs
-        self.averages = WeightAverages(self.scoring_networks, weight_average) if weight_average > 0 else None
+        self.averages = averages_of(self.scoring_networks, weight_average)
         self.residuals = ResidualModel(*shape) if len(shape) == 1 else None
 
     @property
@@ -155,18 +155,7 @@ class SkipGANomalyNetwork(Method):
             Update("generator", self.generator_losses, tuple(self.generator.parameters()), adam),
             Update("discriminator", self.discriminator_losses, tuple(self.discriminator.parameters()), adam),
         )
-        averages = self.averages
-        if averages is None:
-            return (Phase("adversarial", updates, self.epochs),)
-        return (
-            Phase(
-                "adversarial",
-                updates,
-                self.epochs,
-                after_batch=lambda _: averages.take(self.scoring_networks),
-                end=lambda: averages.put_into(self.scoring_networks),
-            ),
-        )
+        return (Phase("adversarial", updates, self.epochs, **hooks(self.averages, self.scoring_networks)),)
 
     def summarize(self, batches: Batches) -> None:
         """Note what residuals look like, for reasons."""
@@ -188,8 +177,18 @@ class SkipGANomalyNetwork(Method):
         return torch.stack(list(self.score_parts(x).values())).sum(0)
 
     def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far each part of the score falls with its best replacement (`falls_of_parts`)."""
-        return falls_of_parts(self.score_parts, self.residuals, x, self.reconstruct(x), groups, n_groups)
+        """Return, per column, how far each part falls with its best replacement (`falls_of_parts`).
+
+        Beside the score's parts there is `residual`, the deviance of x − x′ under the covariance of the training
+        residuals, in nats: means over all columns hardly feel one that does not go with the others.
+        """
+        model = self.residuals
+
+        def parts(rows: Tensor) -> Mapping[str, Tensor]:
+            scored = self.score_parts(rows)
+            return scored if model is None else scored | {"residual": model.deviance(rows - self.reconstruct(rows))}
+
+        return falls_of_parts(parts, model, x, self.reconstruct(x), groups, n_groups)
 
 
 def _mean_square(difference: Tensor) -> Tensor:

@@ -241,8 +241,9 @@ class ActiveLearningParameters:
         source="off: the terms of a game work against each other, so their sum says little",
     )  # fmt: skip
     scaling: str = param(
-        "minmax", "Scaling of numeric columns. The generators make no value below 0.",
-        choices=("standard", "minmax", "none"), source="the code's data lie in [0, 1], and so does the noise",
+        "minmax", "Scaling of numeric columns.",
+        choices=("standard", "minmax", "none"),
+        source="the code's data lie in [0, 1], and so do the noise and all that is generated",
     )  # fmt: skip
     learning_rate: float = param(0.01, "SGD's step size, discriminator.", gt=0, source="authors' code")
     generator_learning_rate: float = param(1e-4, "SGD's step size, generators.", gt=0, source="authors' code")

@@ -6,6 +6,9 @@ an average of its start. The codes of EGBAD and ALAD average so, without that wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +44,25 @@ class WeightAverages(nn.Module):
         """Give the networks the averages as their weights."""
         for name, weight in networks.named_parameters():
             weight.copy_(self.get_buffer(_buffer(name)))
+
+
+class Hooks(TypedDict, total=False):
+    """What a `Phase` needs so that averages are taken, and are the weights at its end."""
+
+    after_batch: Callable[[object], None]
+    end: Callable[[], None]
+
+
+def averages_of(networks: nn.Module, decay: float) -> WeightAverages | None:
+    """Return averages of the networks' weights; None if the last weights are to score (decay 0)."""
+    return WeightAverages(networks, decay) if decay > 0 else None
+
+
+def hooks(averages: WeightAverages | None, networks: nn.Module) -> Hooks:
+    """Return the hooks of a phase that trains the networks; none where there are no averages."""
+    if averages is None:
+        return {}
+    return {"after_batch": lambda _: averages.take(networks), "end": lambda: averages.put_into(networks)}
 
 
 def _buffer(name: str) -> str:
