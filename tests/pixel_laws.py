@@ -18,7 +18,7 @@ from offnormal.registry import make_detector, method_class
 def quick(key: str, epochs: int, **changes: Any) -> Detector:
     """Return the method, trained for a moment."""
     trained = issubclass(method_class(key), TrainedDetector)
-    cheaper = {"search_steps": 10} if key == "anogan" else {}
+    cheaper = {"search_steps": 2} if key == "anogan" else {}
     return make_detector(key, **{**({"epochs": epochs} if trained else {}), **cheaper, **changes})
 
 

@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 VARIABLE = "OFFNORMAL_DATA"
 FAST_ROWS = 2_000
 """Rows of a data set in a fast run."""
-FAST_IMAGES = 250
+FAST_IMAGES = 200
 """The same of images."""
 N_CLASSES = 10
 """Of each set of images."""
