@@ -9,9 +9,8 @@ from offnormal.registry import METHODS, make_detector, method_class
 
 FOLDED = ("dagmm", "pca")
 """Methods whose calibration is by folds here, six trainings; the code of the folds is the same for all."""
-_CHEAPER: dict[str, dict[str, Any]] = {
-    "anogan": {"search_steps": 2, "restarts": 1}
-}  # its own tests score with all of them
+_CHEAPER: dict[str, dict[str, Any]] = {"anogan": {"search_steps": 2, "restarts": 1}}
+"""Its own tests score with all of them."""
 
 
 def quick(key: str, **changes: Any) -> Detector:
