@@ -13,12 +13,12 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from offnormal.bench.choosing_tables import CONTAMINATION, EVERY_METHOD_IMAGES_TABLE, EVERY_METHOD_TABLE
 from offnormal.bench.contenders import Contender
 from offnormal.bench.jobs import Record
-from offnormal.bench.markdown import duration
+from offnormal.bench.markdown import duration, template
 from offnormal.bench.results import Row, rows
 from offnormal.bench.table import Table
 from offnormal.bench.verdicts import FEWEST_RUNS, Check, Number, Outcome, Relation
@@ -262,21 +262,10 @@ class Drawbacks(NamedTuple):
 
 def page(folder: Path, language: str = "en") -> str:
     """Return the page for the records in `folder`."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # Markdown of our own numbers and names: nothing in it is to be escaped.
-    environment = Environment(
-        loader=PackageLoader("offnormal.bench", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"plain": _plain, "signed": _signed, "spread": _spread, "cost": _cost}
-    environment.filters |= {"ranks": _ranks, "average": _average}
+    filters: dict[str, Callable[..., Any]] = {"plain": _plain, "signed": _signed, "spread": _spread, "cost": _cost}
+    filters |= {"ranks": _ranks, "average": _average}
     tables, images = panel(folder, EVERY_METHOD_TABLE), panel(folder, EVERY_METHOD_IMAGES_TABLE)
-    text = environment.get_template(f"choosing.{language}.md.j2").render(
+    text = template(f"choosing.{language}.md.j2", filters).render(
         guide=(guide(tables, ON_TABLES, "table"), guide(images, ON_IMAGES, "images")),
         tables=tables,
         images=images,

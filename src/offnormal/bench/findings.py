@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from offnormal.bench import papers, plots
 from offnormal.bench.claims import AIMS, ERROR_MARGIN, F1_MARGIN, HIGH_F1, STEADY, claims
 from offnormal.bench.field_claims import FAILS, LEVEL, WORKS
 from offnormal.bench.lookup import Line, Lookup
+from offnormal.bench.markdown import template
 from offnormal.bench.overview import floors, overview, standings
 from offnormal.bench.verdicts import Number
 
@@ -28,21 +30,10 @@ def page(folder: Path, language: str = "en", figures: Path = plots.FOLDER) -> st
 
     `figures` is where the figures were drawn: the page shows those that are there and are of these records.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # Markdown of our own numbers and names: nothing in it is to be escaped.
-    environment = Environment(
-        loader=PackageLoader("offnormal.bench", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= {"number": _number, "signed": _signed, "measured_names": _measured_names, "slug": _slug}
-    environment.filters |= {"plain": _plain}
+    filters: dict[str, Callable[..., Any]] = {"number": _number, "signed": _signed, "measured_names": _measured_names}
+    filters |= {"slug": _slug, "plain": _plain}
     lookup = Lookup(folder)
-    text = environment.get_template(f"findings.{language}.md.j2").render(
+    text = template(f"findings.{language}.md.j2", filters).render(
         claims={claim.key: claim for claim in claims(lookup)},
         overview=overview(lookup),
         floors=floors(lookup),
