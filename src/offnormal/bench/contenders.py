@@ -212,6 +212,7 @@ class FittedMethod(Fitted):
     def __init__(
         self, key: str, rows: Any, seed: int, parameters: dict[str, Any], *, trained: FittedMethod | None = None
     ) -> None:
+        from offnormal.networks.diversity import generator_state
         from offnormal.registry import make_detector
 
         self.parameters = parameters
@@ -230,7 +231,7 @@ class FittedMethod(Fitted):
         self.history = _last_terms(self.detector.training_["history"]) if trained is None else trained.history
         self.reconstruction_error = _reconstruction_error(self.detector, rows)
         self.generator: dict[str, float | bool] = (
-            _generator(self.detector.training_) if trained is None else trained.generator
+            generator_state(self.detector.training_) if trained is None else trained.generator
         )
 
     def score(self, rows: Any) -> Floats:
@@ -359,14 +360,6 @@ def _begin_with(detector: Detector, trained: Method) -> None:
         return method
 
     detector.build = built  # type: ignore[method-assign]
-
-
-def _generator(training: dict[str, Any]) -> dict[str, float | bool]:
-    """Return the last diversity measured in a training and whether the generator is called collapsed, if it has one."""
-    from offnormal.networks.diversity import last_diversity
-
-    last = last_diversity(training["history"])
-    return {} if last is None else {"diversity": last, "collapsed": bool(training["collapsed"])}
 
 
 def _last_terms(history: list[dict[str, Any]]) -> dict[str, float]:

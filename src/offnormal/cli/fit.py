@@ -229,6 +229,8 @@ def fit(
 
 def _record(detector: Detector, method: str, output: str) -> dict[str, Any]:
     """Return what a script wants to know."""
+    from offnormal.networks.diversity import generator_state
+
     trained = detector.training_
     return {
         "model": output,
@@ -243,18 +245,10 @@ def _record(detector: Detector, method: str, output: str) -> dict[str, Any]:
         "epochs": trained["epochs"],
         "seconds": trained["seconds"],
         "stopped": trained["stopped"],
-        **_of_a_generator(trained),
+        **generator_state(trained),
         "threshold": cut_record(detector),
         "calibration": {"kind": detector.calibration_.kind, "rows": detector.calibration_.n},
     }
-
-
-def _of_a_generator(trained: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, of a method with a generator, how diverse its rows are and whether it collapsed; of others nothing."""
-    from offnormal.networks.diversity import last_diversity
-
-    diversity = last_diversity(trained["history"])
-    return {} if diversity is None else {"diversity": diversity, "collapsed": trained["collapsed"]}
 
 
 def _next_command(

@@ -192,8 +192,7 @@ class FAnoGANNetwork(Autoencoding, Method):
         """Return the means of C(G(z)) and of −C(x), and λ times the penalty on the slope of C between the two."""
         with torch.no_grad():
             made = self.generate(batch.x)
-        with torch.enable_grad():  # the slope is asked for on held-out rows too, where nothing learns
-            penalty = gradient_penalty(self.critic, batch.x, made)
+        penalty = gradient_penalty(self.critic, batch.x, made)
         return {
             "fake": self.critic(made).mean(),
             "real": -self.critic(batch.x).mean(),

@@ -65,5 +65,11 @@ def last_diversity(history: Sequence[Mapping[str, Any]]) -> float | None:
     return float(measured[-1]) if measured else None
 
 
+def generator_state(training: Mapping[str, Any]) -> dict[str, float | bool]:
+    """Return, of the record of a training, the last diversity and whether it collapsed; {} without a generator."""
+    last = last_diversity(training["history"])
+    return {} if last is None else {"diversity": last, "collapsed": bool(training["collapsed"])}
+
+
 def _distance(rows: Tensor) -> float:
     return float(torch.pdist(rows.double().flatten(1)).sqrt().mean()) ** 2
