@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from offnormal.methods.robust_pca import RobustPCA as RobustPCA
     from offnormal.methods.skip_ganomaly import SkipGANomaly as SkipGANomaly
     from offnormal.methods.so_gaal import SOGAAL as SOGAAL
+    from offnormal.methods.ssim_autoencoder import SSIMAutoencoder as SSIMAutoencoder
     from offnormal.methods.two_step import TwoStep as TwoStep
     from offnormal.methods.vae import VAE as VAE
     from offnormal.registry import make_detector as make_detector
@@ -73,6 +74,7 @@ _HOMES = {
     "GANomaly": "offnormal.methods.ganomaly",
     "MOGAAL": "offnormal.methods.mo_gaal",
     "SkipGANomaly": "offnormal.methods.skip_ganomaly",
+    "SSIMAutoencoder": "offnormal.methods.ssim_autoencoder",
     "SOGAAL": "offnormal.methods.so_gaal",
     "AAE": "offnormal.methods.aae",
     "GPND": "offnormal.methods.gpnd",

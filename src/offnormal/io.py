@@ -263,7 +263,7 @@ def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, Arr
     preprocess = detector._unlearned_preprocessor(manifest["preprocess"])
     with torch.device("meta"):
         method = detector.build(preprocess.shape)
-    scorer = Scorer(preprocess, method)
+    scorer = detector._scorer(preprocess, method)
     _check_tensors(scorer, state)
     scorer.load_state_dict(state, assign=True)
     scorer.eval()

@@ -34,6 +34,7 @@ METHODS = {
     "robust_pca": "offnormal.methods.robust_pca:RobustPCA",
     "skip_ganomaly": "offnormal.methods.skip_ganomaly:SkipGANomaly",
     "so_gaal": "offnormal.methods.so_gaal:SOGAAL",
+    "ssim_autoencoder": "offnormal.methods.ssim_autoencoder:SSIMAutoencoder",
     "two_step": "offnormal.methods.two_step:TwoStep",
     "vae": "offnormal.methods.vae:VAE",
 }

@@ -6,7 +6,6 @@ Arrays of three or four axes and `Images` are images, arrays of five are clips: 
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -24,8 +23,10 @@ from offnormal.data.pixels import ImagePreprocessor
 from offnormal.data.preprocess import Scaling, TablePreprocessor
 from offnormal.data.tables import from_frame, is_frame
 from offnormal.errors import DataError, NotSupported, SchemaMismatch
-from offnormal.method import Reconstructs, ScoresPixels
+from offnormal.method import Reconstructs
+from offnormal.score_maps import CUT_ON_PIXELS, beyond, map_of
 from offnormal.scorer import Scorer
+from offnormal.thresholds import Cut
 
 Floats = NDArray[np.float64]
 Encoded = NDArray[Any]
@@ -45,6 +46,7 @@ class TableFace:
     schema_: Any  # a Schema; of images an ImageSchema
     scorer_: Scorer
     reference_: Floats
+    threshold_: Cut
     n_features_in_: int
     feature_names_in_: NDArray[np.object_]
 
@@ -226,14 +228,30 @@ class RowFace(TableFace):
         summed over the channels, in squared units of the scaled pixels.
         """
         preprocess, method = self._image_model("residual_maps"), self.scorer_.method
-        if self.sees_images and isinstance(method, ScoresPixels):
-            mapped = method.score_map
-        elif isinstance(method, Reconstructs):
-            mapped = partial(_squared_residuals, method, preprocess.image_shape)
-        else:
+        mapped = map_of(method, preprocess.image_shape, sees_images=self.sees_images)
+        if mapped is None:
             raise NotSupported(f"{type(self).__name__} rebuilds no image and does not say which pixels made its score.")
-
         return self.scorer_.in_blocks(lambda block: mapped(preprocess(block)), self._encode(X), torch.float32)
+
+    def defect_masks(self, X: Any) -> NDArray[np.bool_]:
+        """Return which pixels are beyond `threshold_`, (rows, h, w), of clips (rows, t, h, w).
+
+        An image has such a pixel exactly when `predict` calls it abnormal: at most the promised share of good images
+        has any. With map_score="area" pixels in smaller regions are left out.
+
+        Raises
+        ------
+        NotSupported
+            If the cut is on another score than that of pixels.
+        """
+        self._image_model("defect_masks")
+        score = None if self.scorer_.of_map is None else self.scorer_.of_map[1]
+        if score is None or score.kind not in CUT_ON_PIXELS:
+            raise NotSupported(
+                f"The cut of this {type(self).__name__} is on whole images, so it says nothing of pixels. Train again "
+                "with map_score='max' or 'area'."
+            )
+        return beyond(self.residual_maps(X), self.threshold_.value, score)
 
     def reconstruct(self, X: Any) -> NDArray[np.float32]:
         """Return the images as the method rebuilds them, within [0, 1], in the layout of `X`."""
@@ -262,11 +280,6 @@ def stored_rows(
     if isinstance(preprocess, ImagePreprocessor):
         return torch.from_numpy(np.require(encoded, requirements=["C", "W"])), preprocess
     return preprocess.transform(encoded), None
-
-
-def _squared_residuals(method: Reconstructs, shape: tuple[int, ...], x: torch.Tensor) -> torch.Tensor:
-    """Return the squared residual of each pixel, summed over channels: (b, h, w), of clips (b, t, h, w)."""
-    return (x - method.reconstruct(x).to(x.dtype)).square().reshape(len(x), *shape).sum(1)
 
 
 def _refuse_paths(X: Any) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from offnormal.method import Method
+from offnormal.score_maps import MapScore, ToMaps
 
 if TYPE_CHECKING:
     from offnormal.data.pixels import ImagePreprocessor
@@ -37,17 +38,28 @@ class Scorer(nn.Module):
     preprocess : TablePreprocessor or ImagePreprocessor
         (b, c) float64 -> (b, n) float32, or (b, c, …, h, w) uint8 -> (b, *shape) float32.
     method : Method
+    of_map : (callable, MapScore) or None
+        What makes a map of model input, and a score of the map. None: the method's own score.
     """
 
-    def __init__(self, preprocess: TablePreprocessor | ImagePreprocessor, method: Method) -> None:
+    def __init__(
+        self,
+        preprocess: TablePreprocessor | ImagePreprocessor,
+        method: Method,
+        of_map: tuple[ToMaps, MapScore] | None = None,
+    ) -> None:
         super().__init__()
         self.preprocess = preprocess
         self.method = method
+        self.of_map = of_map
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Score one block."""
         features: Tensor = self.preprocess(encoded)
-        return self.method.score(features).double()
+        if self.of_map is None:
+            return self.method.score(features).double()
+        to_maps, score = self.of_map
+        return score(to_maps(features))
 
     @property
     def device(self) -> torch.device:

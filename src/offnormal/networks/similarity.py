@@ -24,14 +24,18 @@ SIGMA = 1.5
 """Standard deviation of a Gaussian window of that side; it grows and shrinks with the side."""
 LUMINANCE_CONSTANT, STRUCTURE_CONSTANT = 0.01, 0.03
 """Wang's K1 and K2, in units of the data range."""
+WANG, BERGMANN = (LUMINANCE_CONSTANT**2, STRUCTURE_CONSTANT**2), (LUMINANCE_CONSTANT, STRUCTURE_CONSTANT)
+"""c₁ and c₂ for pixels within [0, 1]: (0.01 L)² and (0.03 L)², or 0.01 and 0.03 as Bergmann et al. are quoted with."""
 DIFFERENCES = ("l2", "l1", "ssim")
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 """Two batches of rows, each (b, *shape) -> the parts of their difference, (b, *shape)."""
 
 
-def difference_named(name: str, shape: tuple[int, ...], *, window: int = WINDOW) -> Difference:
-    """Return one of `DIFFERENCES` for rows of `shape`; `window` is for "ssim" alone.
+def difference_named(
+    name: str, shape: tuple[int, ...], *, window: int = WINDOW, constants: tuple[float, float] = WANG
+) -> Difference:
+    """Return one of `DIFFERENCES` for rows of `shape`; `window` and `constants` are for "ssim" alone.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def difference_named(name: str, shape: tuple[int, ...], *, window: int = WINDOW)
             "Structural similarity compares images, and these rows are columns of a table; take 'l2' or 'l1'."
         )
     check_window(window, shape[-2:])
-    return partial(dissimilarity, window=window)
+    return partial(dissimilarity, window=window, constants=constants)
 
 
 def squared(x: Tensor, rebuilt: Tensor) -> Tensor:
@@ -58,12 +62,12 @@ def absolute(x: Tensor, rebuilt: Tensor) -> Tensor:
     return (x - rebuilt).abs()
 
 
-def dissimilarity(x: Tensor, rebuilt: Tensor, *, window: int = WINDOW) -> Tensor:
+def dissimilarity(x: Tensor, rebuilt: Tensor, *, window: int = WINDOW, constants: tuple[float, float] = WANG) -> Tensor:
     """Return (1 − SSIM)/c of each channel at each pixel, (b, c, …, h, w), each within [0, 2/c].
 
     Their sum over channels is 1 − SSIM, 0 where the images agree. Pixels are taken to lie within [0, 1].
     """
-    luminance, structure = similarity_terms(x, rebuilt, window=window)
+    luminance, structure = similarity_terms(x, rebuilt, window=window, constants=constants)
     return (1 - luminance * structure) / x.shape[1]
 
 
@@ -80,7 +84,13 @@ def structural_similarity(
 
 
 def similarity_terms(
-    p: Tensor, q: Tensor, *, window: int = WINDOW, kernel: str = "gaussian", data_range: float = 1.0
+    p: Tensor,
+    q: Tensor,
+    *,
+    window: int = WINDOW,
+    kernel: str = "gaussian",
+    data_range: float = 1.0,
+    constants: tuple[float, float] = WANG,
 ) -> tuple[Tensor, Tensor]:
     """Return the two factors of structural similarity: of means, and of contrast and structure; each the shape of `p`.
 
@@ -100,9 +110,12 @@ def similarity_terms(
     kernel : {"gaussian", "uniform"}
         Weights within the window; the Gaussian's standard deviation is 1.5 · K/11.
     data_range : float
-        L, between the least and the greatest value a pixel can have; c₁ = (0.01 L)², c₂ = (0.03 L)².
+        L, between the least and the greatest value a pixel can have.
+    constants : (c₁, c₂)
+        Of pixels within [0, 1]; times L².
     """
     check_window(window, tuple(p.shape[-2:]))
+    c1, c2 = (constant * data_range**2 for constant in constants)
     with torch.autocast(p.device.type, enabled=False):  # variances are small differences of large numbers
         p = p if p.dtype == torch.float64 else p.float()
         q = q.to(p.dtype)
@@ -111,9 +124,9 @@ def similarity_terms(
         moments = torch.stack((p, q, p.square() + q.square(), (p - q).square()))
         mean_p, mean_q, square, square_d = rows @ (moments @ columns.T)
         squared_means, squared_mean_d = mean_p.square() + mean_q.square(), (mean_p - mean_q).square()
-        luminance = 1 - squared_mean_d / (squared_means + (LUMINANCE_CONSTANT * data_range) ** 2)
+        luminance = 1 - squared_mean_d / (squared_means + c1)
         variances, variance_d = (square - squared_means).clamp(min=0), (square_d - squared_mean_d).clamp(min=0)
-        return luminance, 1 - variance_d / (variances + (STRUCTURE_CONSTANT * data_range) ** 2)
+        return luminance, 1 - variance_d / (variances + c2)
 
 
 def check_window(window: int, sides: tuple[int, ...]) -> None:
