@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from offnormal.data.images import Images as Images
     from offnormal.data.images import read_images as read_images
     from offnormal.data.tables import read_table as read_table
+    from offnormal.data.video import read_recordings as read_recordings
+    from offnormal.frame_scores import LiveScorer as LiveScorer
+    from offnormal.frame_scores import score_frames as score_frames
     from offnormal.io import load as load
     from offnormal.io import save as save
     from offnormal.methods.aae import AAE as AAE
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from offnormal.methods.anogan import AnoGAN as AnoGAN
     from offnormal.methods.auto import AutoDetector as AutoDetector
     from offnormal.methods.autoencoder import Autoencoder as Autoencoder
+    from offnormal.methods.brain_autoencoder import BrainAutoencoder as BrainAutoencoder
     from offnormal.methods.composed_dagmm import ComposedDAGMM as ComposedDAGMM
     from offnormal.methods.dagmm import DAGMM as DAGMM
     from offnormal.methods.dcn import DCN as DCN
@@ -52,60 +56,75 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AAE": "offnormal.methods.aae",
+    "ALAD": "offnormal.methods.alad",
+    "AnoGAN": "offnormal.methods.anogan",
     "AutoDetector": "offnormal.methods.auto",
     "Autoencoder": "offnormal.methods.autoencoder",
+    "BrainAutoencoder": "offnormal.methods.brain_autoencoder",
+    "ComposedDAGMM": "offnormal.methods.composed_dagmm",
     "DAGMM": "offnormal.methods.dagmm",
     "DCN": "offnormal.methods.dcn",
     "DSEBM": "offnormal.methods.dsebm",
     "DeepSVDD": "offnormal.methods.deep_svdd",
-    "Images": "offnormal.data.images",
-    "KernelPCAReconstruction": "offnormal.methods.kernel_pca",
-    "PCAReconstruction": "offnormal.methods.pca",
-    "RobustAutoencoder": "offnormal.methods.robust_autoencoder",
-    "RobustPCA": "offnormal.methods.robust_pca",
-    "TwoStep": "offnormal.methods.two_step",
-    "MemAE": "offnormal.methods.memae",
-    "VAE": "offnormal.methods.vae",
-    "RaPP": "offnormal.methods.rapp",
-    "ALAD": "offnormal.methods.alad",
-    "AnoGAN": "offnormal.methods.anogan",
     "EGBAD": "offnormal.methods.egbad",
     "FAnoGAN": "offnormal.methods.f_anogan",
     "GANomaly": "offnormal.methods.ganomaly",
-    "MOGAAL": "offnormal.methods.mo_gaal",
-    "SkipGANomaly": "offnormal.methods.skip_ganomaly",
-    "SSIMAutoencoder": "offnormal.methods.ssim_autoencoder",
-    "SOGAAL": "offnormal.methods.so_gaal",
-    "AAE": "offnormal.methods.aae",
     "GPND": "offnormal.methods.gpnd",
-    "ComposedDAGMM": "offnormal.methods.composed_dagmm",
+    "Images": "offnormal.data.images",
+    "KernelPCAReconstruction": "offnormal.methods.kernel_pca",
+    "LiveScorer": "offnormal.frame_scores",
+    "MOGAAL": "offnormal.methods.mo_gaal",
+    "MemAE": "offnormal.methods.memae",
+    "PCAReconstruction": "offnormal.methods.pca",
+    "RaPP": "offnormal.methods.rapp",
+    "RobustAutoencoder": "offnormal.methods.robust_autoencoder",
+    "RobustPCA": "offnormal.methods.robust_pca",
+    "SOGAAL": "offnormal.methods.so_gaal",
+    "SSIMAutoencoder": "offnormal.methods.ssim_autoencoder",
+    "SkipGANomaly": "offnormal.methods.skip_ganomaly",
+    "TwoStep": "offnormal.methods.two_step",
+    "VAE": "offnormal.methods.vae",
     "errors": "offnormal.errors",
     "load": "offnormal.io",
     "make_detector": "offnormal.registry",
     "places": "offnormal.residual_places",
     "read_images": "offnormal.data.images",
+    "read_recordings": "offnormal.data.video",
     "read_table": "offnormal.data.tables",
     "save": "offnormal.io",
+    "score_frames": "offnormal.frame_scores",
 }
 
 __all__ = [
     "AAE",
+    "ALAD",
     "DAGMM",
     "DCN",
     "DSEBM",
+    "EGBAD",
     "GPND",
+    "MOGAAL",
+    "SOGAAL",
     "VAE",
+    "AnoGAN",
     "AutoDetector",
     "Autoencoder",
+    "BrainAutoencoder",
     "ComposedDAGMM",
     "DeepSVDD",
+    "FAnoGAN",
+    "GANomaly",
     "Images",
     "KernelPCAReconstruction",
+    "LiveScorer",
     "MemAE",
     "PCAReconstruction",
     "RaPP",
     "RobustAutoencoder",
     "RobustPCA",
+    "SSIMAutoencoder",
+    "SkipGANomaly",
     "TwoStep",
     "__version__",
     "errors",
@@ -113,8 +132,10 @@ __all__ = [
     "make_detector",
     "places",
     "read_images",
+    "read_recordings",
     "read_table",
     "save",
+    "score_frames",
 ]
 
 

@@ -42,6 +42,11 @@ class BackboneDetector(TrainedDetector):
         (4,), "Sides of the convolutions' kernels, one for all or one for each; strides are 2.", ge=1, source="DCGAN's"
     )
 
+    time_strides: tuple[int, ...] | None = param(
+        None, "Strides of convolutions along the frames of clips, one for all or one for each. None: 2, as elsewhere.",
+        kind="ints", ge=1, source="MemAE's video network keeps all frames in its first: in the preset",
+    )  # fmt: skip
+
     def plan(self, shape: tuple[int, ...]) -> Plan:
         """Return how to build networks for rows of `shape`."""
         plan = Plan(shape, self.hidden_sizes, self.network, kernel_sizes=self.kernel_sizes)
@@ -53,6 +58,7 @@ class BackboneDetector(TrainedDetector):
             self.image_activation if convolutional else self.activation,
             convolutional if self.batch_norm is None else bool(self.batch_norm),
             self.kernel_sizes,
+            time_strides=self.time_strides,
         )
 
 

@@ -16,6 +16,7 @@ METHODS = {
     "anogan": "offnormal.methods.anogan:AnoGAN",
     "auto": "offnormal.methods.auto:AutoDetector",
     "autoencoder": "offnormal.methods.autoencoder:Autoencoder",
+    "brain_autoencoder": "offnormal.methods.brain_autoencoder:BrainAutoencoder",
     "composed_dagmm": "offnormal.methods.composed_dagmm:ComposedDAGMM",
     "dagmm": "offnormal.methods.dagmm:DAGMM",
     "dcn": "offnormal.methods.dcn:DCN",

@@ -245,23 +245,63 @@ def test_grey_and_color_must_be_told_apart_to_train(run, tmp_path):
     assert run(*arguments, "--color", "grey", "-q").exit_code == 0
 
 
-def test_a_broken_file_is_named_or_passed_over(run, eyes, line, tmp_path):
-    shutil.copytree(line / "test", tmp_path / "in")
-    (tmp_path / "in" / "good" / "003.png").write_bytes((tmp_path / "in" / "good" / "003.png").read_bytes()[:90])
-    refused = run("score", eyes, tmp_path / "in", "-o", tmp_path / "s.csv", "-q")
+def test_a_broken_file_keeps_its_row_and_says_why(run, eyes, line, tmp_path):
+    data, target = tmp_path / "in", tmp_path / "s.csv"
+    shutil.copytree(line / "test", data)
+    assert run("score", eyes, data, "-o", target, "-q").exit_code == 0
+    whole = table(target.read_text())
+    (data / "good" / "003.png").write_bytes((data / "good" / "003.png").read_bytes()[:90])
+    refused = run("score", eyes, data, "-o", target, "--strict", "-q")
     assert refused.exit_code == 2
     assert "003.png" in refused.stderr
-    assert "--skip-unreadable" in refused.stderr
     assert refused.stderr.count("\n") == 1
-    passed = run("score", eyes, tmp_path / "in", "-o", tmp_path / "s.csv", "--skip-unreadable")
+    passed = run("score", eyes, data, "-o", target)
     assert passed.exit_code == 0, passed.output
-    assert "1 of 12 images cannot be read" in passed.stderr
-    assert [row["image"] for row in table((tmp_path / "s.csv").read_text())][2:4] == ["good/002.png", "good/004.png"]
-    for file in (tmp_path / "in").rglob("*.png"):
+    assert re.search(r"Warning: 1 of 12 images cannot be used and is left out\. The image '.*003\.png'", passed.stderr)
+    assert "of 11 images flagged" in passed.stdout
+    rows = table(target.read_text())
+    for before, after in zip(whole[:3] + whole[4:], rows[:3] + rows[4:], strict=True):
+        assert float(after.pop("anomaly_score")) == pytest.approx(float(before.pop("anomaly_score")), rel=1e-12)
+        assert after == before
+    assert (rows[3]["image"], rows[3]["row"]) == ("good/003.png", "3")
+    assert [rows[3][name] for name in ("anomaly_score", "p_value", "is_anomaly")] == [""] * 3
+    assert re.match(r"not scored: The image '.*003\.png' is damaged", rows[3]["reasons"])
+    lines = run("score", eyes, data, "-o", tmp_path / "s.jsonl", "--json", "-q", "--fdr", 0.2, "--reasons", "none")
+    (left_out,) = json.loads(lines.stdout)["unusable"]
+    assert left_out["image"] == "good/003.png"
+    unscored = json.loads((tmp_path / "s.jsonl").read_text().splitlines()[3])
+    assert (unscored["anomaly_score"], unscored["p_value"], unscored["is_anomaly"]) == (None, None, None)
+    assert "not scored" in unscored["reasons"]
+    reported = run("report", eyes, data, "-o", tmp_path / "r.html", "--normal", "good", "--top", 2)
+    assert "The report on 11 images" in reported.stdout
+    explained = json.loads(run("explain", eyes, data, "--worst", 12, "--json", "-q").stdout)["rows"]
+    assert sorted(row["row"] for row in explained) == [0, 1, 2, *range(4, 12)]
+    measured = json.loads(run("evaluate", eyes, data, "--bootstrap", 0, "--json", "-q").stdout)
+    assert (measured["rows"], measured["unusable"]) == (11, [left_out])
+    for file in data.rglob("*.png"):
         file.write_bytes(b"")
-    none = run("score", eyes, tmp_path / "in", "-o", tmp_path / "s.csv", "--skip-unreadable", "-q")
+    none = run("score", eyes, data, "-o", tmp_path / "none.csv", "-q")
     assert none.exit_code == 2
-    assert "None of the 12 images" in none.stderr
+    assert "None of the 12 images can be used" in none.stderr
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_training_leaves_out_what_it_cannot_use(run, tmp_path):
+    keep(waves(21, 5), tmp_path / "in")
+    (tmp_path / "in" / "004.png").write_bytes(b"")
+    Image.new("RGB", (16, 16)).save(tmp_path / "in" / "colored.png")
+    arguments = ("fit", tmp_path / "in", "-o", tmp_path / "m.offnormal", *QUICK, "--calibration", "none")
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["rows"] == 20
+    assert [one["image"] for one in record["unusable"]] == ["004.png", "colored.png"]
+    assert "is empty" in record["unusable"][0]["reason"]
+    assert "--color grey or --color rgb" in record["unusable"][1]["reason"]
+    assert "Warning: 2 of 22 images cannot be used and are left out." in result.stderr
+    strict = run(*arguments, "--strict", "-q")
+    assert strict.exit_code == 2
+    assert "004.png" in strict.stderr
 
 
 def test_a_method_without_maps_leaves_reasons_empty_with_one_warning(run, eyes, line, tmp_path, monkeypatch):
@@ -307,19 +347,19 @@ def test_maps_that_cannot_be_written_leave_nothing(run, eyes, line, tmp_path, mo
         ("score EYES TABLE -o s.csv", "was fitted to images of grey, 16×16 pixels"),
         ("score MODEL LINE -o s.csv", "was fitted to a table of 3 columns"),
         ("score MODEL TABLE -o s.csv --maps maps", "--maps is for images"),
-        ("score MODEL TABLE -o s.csv --skip-unreadable", "--skip-unreadable is for images"),
+        ("score MODEL TABLE -o s.csv --strict", "--strict is for images"),
         ("score EYES LINE -o s.csv --maps LINE/maps", "would be taken for images"),
         ("score EYES LINE -o s.csv --maps LINE", "new or empty folder"),
         ("score LINE EYES -o s.csv", "swap them"),
         ("info LINE", "which is data"),
-        ("evaluate EYES LINE", "Say which subfolder holds anomalies"),
+        ("evaluate EYES LINE/train", "Say which subfolder holds anomalies"),
         ("evaluate EYES LINE --label kind --anomaly bad", "their subfolders are the labels"),
         ("evaluate EYES LINE --anomaly scrach", "no subfolder with images 'scrach'"),
         ("evaluate EYES LINE --anomaly test --normal test/good", "both --anomaly and --normal"),
         ("evaluate EYES LINE --anomaly test --anomaly train", "No normal image is left"),
         ("evaluate MODEL TABLE --anomaly attack", "--label COLUMN is needed"),
         ("report EYES LINE -o r.html --anomaly test/scratch --normal test/good", "28 images without a label"),
-        ("explain EYES LINE --row 40", "images 0 to 39"),
+        ("explain EYES LINE --row 40", "images 0 to 11"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(run, eyes, model, data, line, tmp_path, monkeypatch, words, said):

@@ -13,7 +13,17 @@ import torch
 from PIL import Image
 
 import offnormal
-from offnormal.data.images import Images, ImageSchema, as_pixels, is_images, read_images, resized
+from offnormal.data.images import (
+    FilesToScore,
+    Images,
+    ImageSchema,
+    as_pixels,
+    is_images,
+    read_images,
+    read_mask,
+    resized,
+)
+from offnormal.data.layouts import plain
 from offnormal.errors import (
     DataError,
     EnvironmentFailure,
@@ -340,3 +350,69 @@ def test_the_schema_in_a_model_file() -> None:
     for document in (None, [], {"image_shape": [3, 12, 10], "columns": []}):
         with pytest.raises(ModelFileError):
             ImageSchema.from_json(document)
+
+
+# --- files left out, and files read when asked for --------------------------------------------------------------------
+
+
+def test_bad_files_are_left_out_when_asked(tmp_path: Path) -> None:
+    for number in range(12):
+        Image.fromarray(np.roll(GREY, number, axis=0)).save(tmp_path / f"{number:02d}.png")
+    (tmp_path / "03.png").write_bytes(b"")
+    (tmp_path / "05.png").write_bytes((tmp_path / "05.png").read_bytes()[:70])
+    Image.fromarray(COLOR).save(tmp_path / "07.png")
+    with pytest.warns(
+        UserWarning, match=r"3 of 12 images .* are left out.*03\.png' is empty.*05\.png.*07\.png' is in color"
+    ):
+        images = read_images(tmp_path, on_error="skip")
+    kept = [number for number in range(12) if number not in (3, 5, 7)]
+    assert images.names == tuple(f"{number:02d}.png" for number in kept)
+    assert np.array_equal(images.pixels[:, 0], [np.roll(GREY, number, axis=0) for number in kept])
+    Image.fromarray(COLOR).save(tmp_path / "08.png")
+    with pytest.raises(DataError, match="is in color"):  # two of ten are no oversight
+        read_images(tmp_path, on_error="skip")
+    with pytest.raises(InvalidParameter, match="on_error must be"):
+        read_images(tmp_path, on_error="ignore")
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(FileUnreadable, match=r"None of the 12 images can be used\. The first: .*00\.png' is empty"):
+        read_images(tmp_path, on_error="skip")
+
+
+def test_files_to_score_give_what_reading_them_all_gives(tmp_path: Path) -> None:
+    Image.fromarray(smooth(16, 12)).save(tmp_path / "0.png")
+    Image.fromarray(smooth(40, 30)).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_text("no image")
+    Image.fromarray(GREY).save(tmp_path / "3.png")
+    with pytest.warns(UserWarning, match="left out"):
+        expected = read_images(tmp_path, size=(16, 12), color="color", on_error="skip")
+    files = FilesToScore(plain(tmp_path).every, (3, 16, 12))
+    places, images = files.usable(slice(None))
+    assert images is not None
+    assert places.tolist() == [0, 1, 3]
+    assert np.array_equal(images.pixels, expected.pixels)
+    assert images.names == expected.names
+    assert np.array_equal(files[[3, 1]].pixels, expected.pixels[[2, 1]])
+    assert (files.resized, files.recolored, files.sizes) == ({1, 3}, {3}, {0: (16, 12), 1: (40, 30), 3: (12, 10)})
+    assert files.unusable[2].name == "2.png"
+    with pytest.raises(FileUnreadable, match=r"2\.png"):
+        files[2]
+    assert files.usable([2])[1] is None
+    with pytest.raises(FileUnreadable, match=r"2\.png"):
+        FilesToScore(plain(tmp_path).every, (3, 16, 12), "raise").usable(slice(None))
+
+
+def test_masks_mark_what_is_not_black(tmp_path: Path) -> None:
+    marked = GREY > 200
+    for name, image in {
+        "bits.png": Image.fromarray(marked),
+        "ones.png": Image.fromarray(marked.astype(np.uint8)),
+        "deep.png": Image.fromarray(marked.astype(np.uint16)),
+        "red.png": Image.fromarray(np.dstack([marked * np.uint8(255), 0 * GREY, 0 * GREY])),
+        "clear.png": Image.fromarray(np.dstack([marked * np.uint8(9)] * 3 + [np.full_like(GREY, 255)])),
+    }.items():
+        image.save(tmp_path / name)
+        assert np.array_equal(read_mask(tmp_path / name), marked), name
+    block = np.kron(marked[:6, :5], np.ones((16, 16), bool))
+    Image.fromarray(block * np.uint8(255)).save(tmp_path / "lossy.jpg", quality=60)
+    assert np.array_equal(read_mask(tmp_path / "lossy.jpg"), block)

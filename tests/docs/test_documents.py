@@ -39,6 +39,8 @@ PAGES = [
 ]
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 STEPS = 200
+CLASSES = {key: method_class(key) for key in METHODS}
+"""Imported before any test lessens the budget of steps, which one of them has for a default."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*\Z")
@@ -155,7 +157,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("key", METHODS)
 def test_every_method_has_a_page_with_its_parameters_presets_and_a_line_in_both_readmes(key: str) -> None:
-    page, cls = f"docs/methods/{key}.md", method_class(key)
+    page, cls = f"docs/methods/{key}.md", CLASSES[key]
     rows = table_rows(page, "| parameter | default | meaning | source |")
     assert [(row[0], row[1]) for row in rows] == [(f"`{n}`", f"`{d!r}`") for n, (d, _) in declared(cls).items()]
     for row, (_, constraint) in zip(rows, declared(cls).values(), strict=True):

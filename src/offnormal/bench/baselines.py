@@ -18,14 +18,19 @@ from offnormal.random import derive_seed, numpy_generator
 
 Floats = NDArray[np.float64]
 Score = Callable[[Floats], Floats]
+_MAPS_AT_ONCE = 64
 
 
 class Model(NamedTuple):
-    """A fitted baseline: its score (greater = more anomalous), the scores of its fitted rows, and how many they are."""
+    """A fitted baseline: its score (greater = more anomalous), the scores of its fitted rows, and how many they are.
+
+    `maps`, of those that see images: rows -> how unusual each pixel is, (rows, h, w).
+    """
 
     score: Score
     training_scores: Floats
     rows: int
+    maps: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Baseline:
 
     fit: Callable[..., Model]
     parameters: Mapping[str, Any]
+    of_images: bool = False
+    """Whether `fit` takes the `shape` of a row, (c, h, w) or (c, t, h, w)."""
 
 
 def nearest_neighbors(x: Floats, seed: int, *, n_neighbors: int, most_rows: int) -> Model:
@@ -88,6 +95,61 @@ def mahalanobis(x: Floats, seed: int) -> Model:
     return _model(lambda rows: np.asarray(estimate.mahalanobis(rows)), x)
 
 
+def mean_image(x: Floats, seed: int, *, shape: tuple[int, ...]) -> Model:
+    """Score by the greatest squared difference of a pixel from the mean training image, summed over channels."""
+    mean = x.mean(0)
+    return _model_of_maps(lambda rows: ((rows - mean) ** 2).reshape(len(rows), *shape).sum(1), x)
+
+
+def motion(x: Floats, seed: int, *, shape: tuple[int, ...]) -> Model:
+    """Score a clip by its greatest change of a pixel from one frame to the next, squared; nothing is learned."""
+
+    def maps(rows: Floats) -> Floats:
+        frames = rows.reshape(len(rows), *shape).sum(1)
+        changes: Floats = np.diff(frames, axis=1, prepend=frames[:, :1])
+        return changes**2
+
+    return _model_of_maps(maps, x)
+
+
+def patch_pca(
+    x: Floats, seed: int, *, shape: tuple[int, ...], side: int, stride: int, n_components: int, n_patches: int
+) -> Model:
+    """Score by the greatest pixel of a map: squared residuals of overlapping patches from their principal directions.
+
+    Of clips each frame is such an image. The directions are those of `n_patches` patches from random places.
+    """
+    import torch
+    from sklearn.decomposition import PCA
+
+    from offnormal.networks.patches import averaged_over_patches
+
+    channels, height, width = shape[0], *shape[-2:]
+    draw = numpy_generator(seed, "bench", "patches")
+
+    def images(rows: Floats) -> Floats:
+        frames = np.moveaxis(rows.reshape(len(rows), channels, -1, height, width), 2, 1)
+        return frames.reshape(-1, channels, height, width)
+
+    every = images(x)
+    tops, lefts = draw.integers(0, height - side + 1, n_patches), draw.integers(0, width - side + 1, n_patches)
+    chosen = zip(draw.integers(0, len(every), n_patches), tops, lefts, strict=True)
+    cut = np.stack([every[i, :, top : top + side, left : left + side].ravel() for i, top, left in chosen])
+    directions = PCA(n_components, svd_solver="covariance_eigh").fit(cut)
+
+    def residuals(patches: torch.Tensor) -> torch.Tensor:
+        flat = patches.flatten(1).numpy()
+        rebuilt = directions.inverse_transform(directions.transform(flat))
+        return torch.from_numpy((flat - rebuilt) ** 2).reshape(patches.shape).sum(1)
+
+    def maps(rows: Floats) -> Floats:
+        frames = torch.from_numpy(np.ascontiguousarray(images(rows)))
+        found = [averaged_over_patches(residuals, frame[None], (side, side), stride) for frame in frames]
+        return torch.cat(found).reshape(len(rows), *shape[1:]).numpy()
+
+    return _model_of_maps(maps, x)
+
+
 BASELINES: dict[str, Baseline] = {
     "knn": Baseline(nearest_neighbors, {"n_neighbors": 5, "most_rows": 10_000, "scaling": "standard"}),
     "isolation_forest": Baseline(isolation_forest, {"n_estimators": 100, "max_samples": 256, "scaling": "standard"}),
@@ -97,11 +159,29 @@ BASELINES: dict[str, Baseline] = {
         {"n_components": 4, "reg_covar": 1e-3, "max_iter": 100, "most_rows": 20_000, "scaling": "standard"},
     ),
     "mahalanobis": Baseline(mahalanobis, {"scaling": "standard"}),
+    "mean_image": Baseline(mean_image, {"scaling": "unit"}, of_images=True),
+    "motion": Baseline(motion, {"scaling": "unit"}, of_images=True),
+    "patch_pca": Baseline(
+        patch_pca,
+        {"side": 16, "stride": 8, "n_components": 20, "n_patches": 10_000, "scaling": "unit"},
+        of_images=True,
+    ),
 }
 
 
 def _model(score: Score, fitted: Floats) -> Model:
     return Model(score, score(fitted), len(fitted))
+
+
+def _model_of_maps(maps: Score, fitted: Floats) -> Model:
+    """Return the model whose score is the greatest pixel of the map; a hundred fitted rows stand for all of them."""
+    some = fitted[np.linspace(0, len(fitted) - 1, min(len(fitted), 100)).astype(int)]
+
+    def score(rows: Floats) -> Floats:
+        blocks = [rows[start : start + _MAPS_AT_ONCE] for start in range(0, len(rows), _MAPS_AT_ONCE)]
+        return np.concatenate([maps(block).reshape(len(block), -1).max(1) for block in blocks])
+
+    return Model(score, score(some), len(fitted), maps)
 
 
 def _part(x: Floats, most: int, seed: int) -> Floats:

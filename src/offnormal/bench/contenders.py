@@ -33,7 +33,7 @@ THE_GROUPS = "{group}"
 FAST_EPOCHS = 2
 FAST_STEPS = 5
 """Of a search for the code of a row."""
-SCORING = ("score_by", "jacobian", "power", "discrimination")
+SCORING = ("score_by", "jacobian", "power", "discrimination", "map_score", "map_area")
 """The parameters that say how a trained network scores, and have no part in its training."""
 _LIBRARIES = (
     "torch",
@@ -277,6 +277,8 @@ class FittedBaseline(Fitted):
         started = time.process_time()
         self.columns: _Columns = _Pixels() if isinstance(rows, np.ndarray) and rows.ndim > 2 else _TableColumns()
         x = self.columns.fit(rows, parameters["scaling"])
+        if baselines.BASELINES[key].of_images:
+            rest["shape"] = self.columns.shape
         self.model = baselines.BASELINES[key].fit(x, seed, **rest)
         self.seconds = time.process_time() - started
         self.rows, self.features = self.model.rows, x.shape[1]
@@ -288,9 +290,19 @@ class FittedBaseline(Fitted):
         """Return the baseline's score."""
         return self.model.score(self.columns.transform(rows))
 
+    def maps(self, rows: Any) -> NDArray[np.float32] | None:
+        """Return the baseline's map, if it has one."""
+        found = None if self.model.maps is None else self.model.maps(self.columns.transform(rows))
+        return None if found is None else found.astype(np.float32)
+
 
 class _Columns(Protocol):
     """Rows -> the scaled columns of a baseline, shape (rows, features)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of a row before it was one."""
+        ...
 
     def fit(self, rows: Any, scaling: Any) -> Floats: ...
 
@@ -299,6 +311,10 @@ class _Columns(Protocol):
 
 class _TableColumns:
     """The encoded columns of a table."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.preprocess.n_features,)
 
     def fit(self, rows: Any, scaling: Any) -> Floats:
         from offnormal.data.columns import Schema
@@ -323,6 +339,10 @@ class _TableColumns:
 
 class _Pixels:
     """The pixels of images, flattened; `scaling` is one that `pixel_scaling` of our methods takes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.schema.shape
 
     def fit(self, rows: Any, scaling: Any) -> Floats:
         from offnormal.data.images import ImageSchema, as_pixels

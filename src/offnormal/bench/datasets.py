@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,10 @@ FAST_IMAGES = 200
 """The same of images."""
 N_CLASSES = 10
 """Of each set of images."""
+PED2_FRAME = (120, 180)
+"""Height and width of UCSD Ped2's frames as they are kept: half of the published ones."""
+CLIP, CENTER = 16, 8
+"""Frames of a clip, and the place in it of the frame that the clip is about."""
 
 KDD_COLUMNS = (
     "duration", "protocol_type", "service", "flag", "src_bytes", "dst_bytes", "land", "wrong_fragment", "urgent",
@@ -70,6 +74,11 @@ class DataSet:
         Images with masks: the side of the squares of pixels that are averaged into one.
     masked : bool
         Whether the file has the masks of the defects.
+    frames : tuple of int or None
+        Of recordings: the height and width they are brought to. A row is a clip of `CLIP` frames, and its y is that of
+        its ninth frame, as in the published code of MemAE.
+    fast_rows : int or None
+        Rows of a fast run; None: FAST_ROWS, of images FAST_IMAGES.
     """
 
     name: str
@@ -81,6 +90,17 @@ class DataSet:
     number: int | None = None
     shrink: int = 1
     masked: bool = False
+    frames: tuple[int, int] | None = None
+    fast_rows: int | None = None
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Return the figures of a record, beyond those of rows, that the page shows."""
+        if self.masked:
+            return ("pixel_auroc", "pixel_average_precision", "pro_area", "oracle_dice")
+        if self.frames:
+            return ("frame_auroc_by_regularity", "frame_auroc", "frame_auroc_per_video")
+        return ()
 
     def pool(self, y: Ints, seed: int, *, fast: bool = False) -> Ints:
         """Return the places of the rows that take part in the run of this seed, ascending.
@@ -90,19 +110,21 @@ class DataSet:
         y : array of 0 and 1
             Of all rows of the file.
         fast : bool
-            At most FAST_ROWS rows or FAST_IMAGES images, with about the same share of anomalies.
+            At most `fast_rows`, with about the same share of anomalies.
         """
         places = np.arange(len(y))
         if self.drawn is not None:
             draw = numpy_generator(seed, "bench", "anomalies")
             drawn = draw.choice(np.flatnonzero(y == 1), self.drawn, replace=False)
             places = np.sort(np.concatenate([np.flatnonzero(y == 0), drawn]))
-        most = FAST_IMAGES if self.group or self.masked else FAST_ROWS
+        most = self.fast_rows or (FAST_IMAGES if self.group or self.masked else FAST_ROWS)
         if fast and len(places) > most:
             draw = numpy_generator(seed, "bench", "fast")
             classes = [places[y[places] == label] for label in (0, 1)]
             kept = [
-                draw.choice(rows, max(round(most * len(rows) / len(places)), min(len(rows), 20)), replace=False)
+                draw.choice(
+                    rows, max(round(most * len(rows) / len(places)), min(len(rows), 20, most // 3)), replace=False
+                )
                 for rows in classes
             ]
             places = np.sort(np.concatenate(kept))
@@ -127,6 +149,12 @@ DATA_SETS = {
         ),
         DataSet("mvtec_screw_64", "defects/mvtec_screw_256.npz", "a defect", shrink=4, masked=True),
         DataSet("magnetic_tile_64", "defects/magnetic_tile.npz", "a defect", shrink=2, masked=True),
+        DataSet("mvtec_screw", "defects/mvtec_screw_256.npz", "a defect", masked=True, fast_rows=60),
+        DataSet("mvtec_screw_128", "defects/mvtec_screw_256.npz", "a defect", shrink=2, masked=True, fast_rows=60),
+        DataSet("mvtec_leather", "defects/mvtec_leather_sample_256.npz", "a defect", masked=True),
+        DataSet("magnetic_tile", "defects/magnetic_tile.npz", "a defect", masked=True, fast_rows=60),
+        DataSet("ucsd_ped2", "video/ucsd_ped2", "an unusual frame", frames=(256, 256), fast_rows=40),
+        DataSet("ucsd_ped2_64", "video/ucsd_ped2", "an unusual frame", frames=(64, 96), fast_rows=40),
     )
 }
 
@@ -177,7 +205,7 @@ def check_files(every: Iterable[DataSet]) -> None:
         If there is no folder.
     """
     folder = data_folder()
-    lacking = [data for data in every if not (folder / data.file).is_file()]
+    lacking = [data for data in every if not (folder / data.file).exists()]
     if lacking:
         files = ", ".join(f"'{data.file}' (data set '{data.name}')" for data in lacking)
         raise FileUnreadable(f"The folder of data sets, '{folder}', has no file {files}; {VARIABLE} can name another.")
@@ -186,8 +214,8 @@ def check_files(every: Iterable[DataSet]) -> None:
 def load(data: DataSet) -> tuple[Any, Ints]:
     """Return all rows of the file, and y, shape (rows,).
 
-    Rows are an array (rows, columns) of float64, a `pyarrow.Table`, or an array (rows, h, w) or (rows, h, w, c) of
-    uint8: training and test images of the file together. The last file read stays in memory.
+    Rows are an array (rows, columns) of float64, a `pyarrow.Table`, an array (rows, h, w) or (rows, h, w, c) of uint8,
+    training and test images together, or `Clips`. The last file read stays in memory.
 
     Raises
     ------
@@ -198,6 +226,9 @@ def load(data: DataSet) -> tuple[Any, Ints]:
     if data.masked:
         images, y, _ = _read_masked(data_folder() / data.file, data.shrink)
         return images, y
+    if data.frames:
+        clips, y, _ = _read_clips(data_folder() / data.file, data.frames)
+        return clips, y
     rows, labels = _read(data_folder() / data.file)
     if data.number is not None:
         return rows, np.where(labels == data.number, 1, 0)
@@ -212,8 +243,16 @@ def masks(data: DataSet) -> NDArray[np.bool_]:
     return _read_masked(data_folder() / data.file, data.shrink)[2]
 
 
+def videos(data: DataSet) -> Ints:
+    """Return the number of the recording that each clip is cut from, (rows,)."""
+    check_files([data])
+    if data.frames is None:
+        raise DataError(f"The data set {data.name!r} has no recordings.")
+    return _read_clips(data_folder() / data.file, data.frames)[2]
+
+
 def take(rows: Any, places: Ints) -> Any:
-    """Return some rows of an array or a table, in the order of `places`."""
+    """Return some rows of an array, a table or clips, in the order of `places`."""
     return rows[places] if isinstance(rows, np.ndarray) else rows.take(places)
 
 
@@ -242,10 +281,61 @@ def _read_masked(path: Path, side: int) -> tuple[NDArray[np.uint8], Ints, NDArra
     sound = len(images) - len(labels)  # training images of the file come first and have no mask
     y = np.concatenate([np.zeros(sound, dtype=np.int64), labels.astype(np.int64)])
     masks = np.concatenate([np.zeros((sound, *shape[1:]), dtype=masks.dtype), masks])
-    means = np.rint(_squares(images, side).mean((2, 4))).astype(np.uint8)
+    means = images if side == 1 else np.rint(_squares(images, side).mean((2, 4))).astype(np.uint8)
     return means, y, _squares(masks, side).max((2, 4)).astype(np.bool_)
 
 
 def _squares(images: NDArray[Any], side: int) -> NDArray[Any]:
     rows, h, w = images.shape
     return images.reshape(rows, h // side, side, w // side, side)
+
+
+class Clips:
+    """Every clip of some recordings, in the order of its first frame: views of the frames until some are taken.
+
+    Parameters
+    ----------
+    windows : sequence of array, each of shape (clips, 1, t, h, w)
+        Views, one of each recording.
+    """
+
+    def __init__(self, windows: Sequence[NDArray[np.uint8]]) -> None:
+        self.windows = windows
+        self.starts = np.cumsum([0, *map(len, windows)])
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return int(self.starts[-1])
+
+    def take(self, places: Ints) -> NDArray[np.uint8]:
+        """Return some clips, (places, 1, t, h, w)."""
+        taken = np.empty((len(places), *self.windows[0].shape[1:]), np.uint8)
+        of_recording = np.searchsorted(self.starts, places, side="right") - 1
+        for row, (recording, place) in enumerate(zip(of_recording, places, strict=True)):
+            taken[row] = self.windows[recording][place - self.starts[recording]]
+        return taken
+
+
+@functools.lru_cache(maxsize=1)
+def _read_clips(folder: Path, size: tuple[int, int]) -> tuple[Clips, Ints, Ints]:
+    """Return every clip of every recording, those to train on first, with y and the number of its recording.
+
+    A file of frames is one picture, each 120 high, one below the other.
+    """
+    from PIL import Image
+
+    from offnormal.data.pixel_arrays import resized
+    from offnormal.data.video import clips_of
+
+    with np.load(folder / "test_labels.npz") as file:
+        recording, unusual = file["clip"], file["frame_label"].astype(np.int64)
+    windows, labels, numbers = [], [], []
+    for number, path in enumerate(sorted(folder.glob("train_*.jpg")) + sorted(folder.glob("test_*.jpg"))):
+        with Image.open(path) as strip:
+            frames = np.asarray(strip).reshape(-1, 1, *PED2_FRAME)
+        windows.append(clips_of(resized(frames, size), length=CLIP))
+        tested = path.stem.startswith("test")
+        y = unusual[recording == int(path.stem[-2:])] if tested else np.zeros(len(frames), dtype=np.int64)
+        labels.append(y[CENTER : CENTER + len(windows[-1])])
+        numbers.append(np.full(len(windows[-1]), number))
+    return Clips(windows), np.concatenate(labels), np.concatenate(numbers)

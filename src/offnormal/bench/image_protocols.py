@@ -249,6 +249,43 @@ class SoundParts(Protocol):
 
 
 @dataclass(frozen=True)
+class OwnSplit(Protocol):
+    """The data set's own split: its first rows train, all normal; the others test.
+
+    Attributes
+    ----------
+    train, rows : int
+        How many train, of how many; a fast run keeps their share.
+    """
+
+    train: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """Return "own_split"."""
+        return "own_split"
+
+    @property
+    def about(self) -> str:
+        """Say what trains and what tests."""
+        return (
+            f"The data set's own split: {self.train:,} rows train, {self.rows - self.train:,} test, the same for every "
+            "seed; flagged is the true share."
+        )
+
+    def split(self, y: Ints, seed: int) -> Split:
+        """Return the first rows and the others."""
+        cut = round(len(y) * self.train / self.rows)
+        places = np.arange(len(y))
+        return Split(places[:cut][y[:cut] == 0], places[cut:])
+
+    def flag_share(self, share: float | None, y_test: Ints) -> float:
+        """Return the true share."""
+        return float(np.mean(y_test))
+
+
+@dataclass(frozen=True)
 class Gpnd(OneClass):
     """The named class is the inlier; a fifth of everything tests, at stated shares of outliers (Pidhorskyi et al.).
 

@@ -20,11 +20,15 @@ from offnormal.bench import datasets
 from offnormal.bench.contenders import Fitted
 from offnormal.bench.jobs import Cell, Job
 from offnormal.metrics import ranking
+from offnormal.metrics.frames import frame_auroc, regularity
+from offnormal.metrics.pixels import PixelCurves
 from offnormal.thresholds import Contamination
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+PRO_MAX_FPR = 0.3
+"""False positive rate up to which the area under the curve of regions is taken."""
 CUT_SHARE = 0.01
 """Share of the training scores beyond the label-free cut."""
 
@@ -99,6 +103,7 @@ def _record(job: Job, fitted: Fitted, rows: _Rows) -> dict[str, Any]:
         **fitted.memory_use(tested),
         **fitted.generator_state(),
         **(_pixel_figures(data, fitted, tested, rows) if data.masked else {}),
+        **(_frame_figures(data, scores, rows) if data.frames else {}),
         "last_losses": fitted.history,
         "reconstruction_error": fitted.reconstruction_error,
         "fit_seconds": round(fitted.seconds, 3),
@@ -181,11 +186,34 @@ def _pixel_figures(data: datasets.DataSet, fitted: Fitted, tested: Any, rows: _R
     if maps is None:
         return {}
     masks = datasets.masks(data)[rows.test]
-    known = (rows.y[rows.test] == 0) | masks.any((1, 2))
-    labels, values = masks[known].ravel(), maps[known].ravel()
+    curves = PixelCurves()
+    for place in np.flatnonzero((rows.y[rows.test] == 0) | masks.any((1, 2))):
+        curves.add(maps[place], masks[place])
     return {
-        "pixel_auroc": ranking.auroc(labels, values),
-        "pixel_average_precision": ranking.average_precision(labels, values),
+        "pixel_auroc": curves.auroc(),
+        "pixel_average_precision": curves.average_precision(),
+        "pro_area": curves.pro_area(PRO_MAX_FPR),
+        "oracle_dice": curves.oracle_dice().dice,
+    }
+
+
+def _frame_figures(data: datasets.DataSet, scores: Floats, rows: _Rows) -> dict[str, float | int | None]:
+    """Return the AUROC of frames in the three ways in use: pooled, per recording, and pooled after regularity.
+
+    The last is the published codes': the errors of each recording are brought to [0, 1] by its own extremes, those of
+    the test included, so that it is no score of a frame that comes alone.
+    """
+    numbers = datasets.videos(data)[rows.test]
+    parts = [numbers == number for number in np.unique(numbers)]
+    of_videos, labels = [scores[part] for part in parts], [rows.y[rows.test][part] for part in parts]
+    plain = frame_auroc(of_videos, labels)
+    regular = frame_auroc([1 - regularity(one) for one in of_videos], labels)
+    return {
+        "frame_auroc": plain.micro,
+        "frame_auroc_per_video": plain.macro,
+        "frame_auroc_by_regularity": regular.micro,
+        "videos": plain.videos,
+        "videos_of_one_class": plain.left_out,
     }
 
 

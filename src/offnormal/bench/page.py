@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from offnormal.bench import group_page, papers, tables
+from offnormal.bench import group_page, papers, pixel_page, tables
 from offnormal.bench.markdown import circumstances, failures, fit_time, grid, not_measured
 from offnormal.bench.results import Row, rows, summary
 from offnormal.bench.table import Table
@@ -100,7 +100,11 @@ def _section(table: Table, every: list[Row]) -> Iterator[str]:
         yield f"### {title}\n"
         yield f"{protocol.about}\n"
         yield f"{circumstances(measured)}\n"
-        yield from grid(_COLUMNS, [_line(row, part) for row in part if _tried(row)])
+        if data.figures:
+            lines = [pixel_page.line(row, marks(row, part) if row.records else "") for row in part if _tried(row)]
+            yield from grid(pixel_page.columns(part[0]), lines)
+        else:
+            yield from grid(_COLUMNS, [_line(row, part) for row in part if _tried(row)])
         for row in part:
             yield from failures(row.cell.contender.name, row.errors)
         yield from not_measured(

@@ -9,6 +9,7 @@ from offnormal.bench.choosing_tables import ADBENCH, CHOOSING_TABLES
 from offnormal.bench.contenders import THE_DATA_SETS, Contender
 from offnormal.bench.field_tables import FIELD_TABLES
 from offnormal.bench.image_tables import IMAGE_TABLES, NO_SPARSITY
+from offnormal.bench.pixel_tables import PIXEL_TABLES
 from offnormal.bench.protocols import CleanHalf, ContaminatedShare, Dagmm, MixedHalf
 from offnormal.bench.table import Table
 from offnormal.errors import UnknownName
@@ -229,7 +230,7 @@ TABLES = {
     table.name: table
     for table in (DAGMM_TABLE, RIVALS_TABLE, ABLATIONS_TABLE, CONTAMINATION_TABLE, SHARE_TABLE, COMPRESSIONS_TABLE,
                   ADBENCH_TABLE, *IMAGE_TABLES, *FIELD_TABLES, *ADVERSARIAL_TABLES,
-                  *CHOOSING_TABLES)
+                  *PIXEL_TABLES, *CHOOSING_TABLES)
 }  # fmt: skip
 
 

@@ -13,13 +13,14 @@ from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
     EncodingOption,
+    ImageColumnOption,
     JsonOption,
     LabelOption,
     ModelArgument,
     NamesOption,
     NormalOption,
     QuietOption,
-    SkipUnreadableOption,
+    StrictOption,
 )
 from offnormal.cli.progress import working
 from offnormal.errors import InvalidParameter
@@ -45,17 +46,21 @@ def evaluate(
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
-    skip_unreadable: SkipUnreadableOption = False,
+    image_column: ImageColumnOption = None,
+    strict: StrictOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure MODEL on labeled DATA: AUROC, average precision, and precision, recall and F1 at each threshold rule.
 
-    Labels of a table are in the column [bold]--label[/]; of images, the subfolders they lie in. They are used for
-    nothing else. The best F1 is an oracle: it takes the cut that only the labels can tell.
+    Labels of a table are in the column [bold]--label[/]; of images, the subfolders they lie in, or a list. They are
+    used for nothing else. The best F1 is an oracle: it takes the cut that only the labels can tell. Of images also
+    each kind by itself and, where there are masks, how well the maps find their pixels.
     """
     with warnings_as_lines(quiet):
-        from offnormal.cli import labels, measuring
+        import numpy as np
+
+        from offnormal.cli import labels, measuring, pictured, scoring
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
@@ -68,22 +73,31 @@ def evaluate(
             data_format=data_format,
             encoding=encoding,
             label=label,
-            skip_unreadable=skip_unreadable,
+            image_column=image_column,
+            strict=strict,
+            every=bool(anomaly or normal),
             quiet=quiet,
         )
         y, counted = labels.of(rows, data, label, anomaly or [], normal or [])
         noun = noun_of(detector)
-        with working(f"Scoring {how_many(len(rows), noun)}", quiet):
-            scores = detector.anomaly_score(rows)[counted]
-        y = y[counted]
+        scores = scoring.scores_of(detector, rows, quiet)
+        labeled = int(counted.sum())
+        pictured.warn_of_training_images(detector, rows, y, counted)
+        counted &= np.isfinite(scores)
+        labels.expect_both(y[counted], noun)
         with working("Measuring", quiet):
-            record = measuring.measured(detector, y, scores, draws, seed)
-    left_out = int((~counted).sum())
-    record = {"model": model, "data": data, "rows": len(y), "anomalies": int(y.sum()), "left_out": left_out} | record
+            record = measuring.measured(detector, y[counted], scores[counted], draws, seed)
+        record |= pictures.changes(rows)
+        if hasattr(rows, "files"):
+            record["kinds"] = pictured.by_kind(detector, rows.files, y, counted, scores)
+            record["pixels"] = pictured.by_pixel(detector, rows, y, counted, quiet)
+    counts = {"rows": int(counted.sum()), "anomalies": int(y[counted].sum()), "left_out": len(y) - labeled}
+    record = {"model": model, "data": data} | counts | record
     if as_json:
         print_json(record)
     else:
         _tell(record, noun)
+        pictured.tell(record)
 
 
 def _tell(record: dict[str, Any], noun: str) -> None:

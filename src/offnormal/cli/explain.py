@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from offnormal.cli import pictures, reading
-from offnormal.cli.console import answers, how_many, noun_of, print_json, say, warnings_as_lines
+from offnormal.cli.console import answers, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
     EncodingOption,
+    ImageColumnOption,
     JsonOption,
     ModelArgument,
     NamesOption,
     QuietOption,
-    SkipUnreadableOption,
+    StrictOption,
 )
 from offnormal.cli.progress import working
 from offnormal.errors import InvalidParameter, UnknownName
@@ -48,7 +49,8 @@ def explain(
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
-    skip_unreadable: SkipUnreadableOption = False,
+    image_column: ImageColumnOption = None,
+    strict: StrictOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,15 +71,16 @@ def explain(
             names=names,
             data_format=data_format,
             encoding=encoding,
-            skip_unreadable=skip_unreadable,
+            image_column=image_column,
+            strict=strict,
             quiet=quiet,
         )
         noun = noun_of(detector)
         asked = [_number(text, rows, noun) for text in row or ()]
-        with working(f"Scoring {how_many(len(rows), noun)}", quiet):
-            columns = scoring.scored(detector, rows, None)
-            order = np.argsort(-columns["anomaly_score"], kind="stable")
-            chosen = np.array(asked) if asked else order[:worst]
+        columns = scoring.scored(detector, rows, None, quiet)
+        order = np.argsort(-columns["anomaly_score"], kind="stable")[: len(rows) - len(pictures.unusable(rows))]
+        chosen = np.array(asked) if asked else order[:worst]
+        with working("Finding reasons", quiet):
             parts, found = _explained(detector, reading.picked(rows, chosen), top)
     cut = detector.threshold_.value
     ids = scoring.carried(detector, reading.picked(rows, chosen))

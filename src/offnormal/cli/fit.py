@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from offnormal.cli import pictures, reading, training
+from offnormal.cli import pictures, reading, recordings, training
 from offnormal.cli.console import (
     answers,
     cut_record,
@@ -28,10 +28,11 @@ from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
     EncodingOption,
+    ImageColumnOption,
     JsonOption,
     NamesOption,
     QuietOption,
-    SkipUnreadableOption,
+    StrictOption,
     seconds,
 )
 from offnormal.cli.training import Roles
@@ -52,9 +53,9 @@ MethodOption = Annotated[
         "-m",
         metavar="KEY",
         help=f"See [bold]offnormal methods[/]. Default: {training.DEFAULT_METHOD} for tables, "
-        f"{training.DEFAULT_METHOD_OF_IMAGES} for images, because it sees them with convolutions and says where an "
-        f"image is unusual; {training.DEFAULT_METHOD} takes their pixels for columns, and found fewer odd digits in "
-        "trials.",
+        f"{training.DEFAULT_METHOD_OF_IMAGES} for images and video, because it sees them with convolutions and says "
+        f"where an image is unusual; {training.DEFAULT_METHOD} takes their pixels for columns, and found fewer odd "
+        "digits in trials.",
         show_default=False,
     ),
 ]
@@ -137,6 +138,34 @@ ColorOption = Annotated[
         rich_help_panel="Images",
     ),
 ]
+VideoOption = Annotated[
+    bool,
+    typer.Option(
+        "--video",
+        help="Take folders of images for recordings, their images for frames. Files of video need no saying.",
+        rich_help_panel="Video",
+    ),
+]
+ClipLengthOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="FRAMES",
+        min=2,
+        help=f"Video: how many frames the model looks at together. Default: {recordings.DEFAULT_LENGTH}.",
+        show_default=False,
+        rich_help_panel="Video",
+    ),
+]
+ClipStrideOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="FRAMES",
+        min=1,
+        help=f"Video: train on a clip from every so many frames. Default: {recordings.DEFAULT_STRIDE}.",
+        show_default=False,
+        rich_help_panel="Video",
+    ),
+]
 SeedOption = Annotated[int, typer.Option(help="Names all random numbers; the same seed gives the same model.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted training of this MODEL.")]
 TimeLimitOption = Annotated[
@@ -173,7 +202,11 @@ def fit(
     only: OnlyOption = None,
     image_size: ImageSizeOption = None,
     color: ColorOption = "auto",
-    skip_unreadable: SkipUnreadableOption = False,
+    video: VideoOption = False,
+    clip_length: ClipLengthOption = None,
+    clip_stride: ClipStrideOption = None,
+    image_column: ImageColumnOption = None,
+    strict: StrictOption = False,
     seed: SeedOption = 0,
     resume: ResumeOption = False,
     time_limit: TimeLimitOption = None,
@@ -184,10 +217,11 @@ def fit(
     *,
     hyper_parameters: Mapping[str, str | bool],
 ) -> None:
-    """Learn what is normal in DATA, a table or a folder of images, and write a model file.
+    """Learn what is normal in DATA, a table, a folder of images or video, and write a model file.
 
-    No labels are needed, and none are used. A run that was interrupted goes on with [bold]--resume[/]. The
-    hyper-parameters of each method are flags too: [bold]offnormal methods KEY[/] lists them.
+    No labels are needed, and none are used, except that images in a folder good, or a list that labels anomalies, say
+    which images are normal. A run that was interrupted goes on with [bold]--resume[/]. The hyper-parameters of each
+    method are flags too: [bold]offnormal methods KEY[/] lists them.
     """
     reading.expect_writable(output, [reading.MODEL_SUFFIX])
     reading.refuse_model_as_data(data)
@@ -195,34 +229,55 @@ def fit(
         raise InvalidParameter("--threshold and --contamination both say where the cut is; give one of them.")
     limit = seconds(time_limit)
     roles = Roles(label, tuple(ignore or ()), tuple(id_columns or ()), tuple(categorical or ()))
-    images = pictures.are_images(data)
-    if images:
-        text: dict[str, object] = {"--names": names, "--data-format": data_format, "--encoding": encoding != "utf-8"}
-        pictures.refuse_table_options(data, {**roles.named(), "--train-where": train_where, **text})
+    video = video or recordings.are_recordings(data)
+    images = not video and (pictures.are_images(data) or image_column is not None)
+    only_tables: dict[str, object] = {**roles.named(), "--train-where": train_where, "--names": names}
+    only_tables |= {"--data-format": data_format, "--encoding": encoding != "utf-8"}
+    only_images: dict[str, object] = {"--image-column": image_column, "--only": only}
+    of_pictures = {"--image-size": image_size, "--color": color != "auto", "--strict": strict}
+    if video:
+        recordings.refuse_options(data, only_tables | only_images)
+    elif images:
+        pictures.refuse_table_options(data, only_tables)
     else:
-        given = {"--only": only, "--image-size": image_size, "--color": color != "auto"}
-        pictures.refuse_image_options(data, given | {"--skip-unreadable": skip_unreadable})
-    wanted = pictures.Wanted(pictures.wanted_size(image_size), color, tuple(only or ()), skip_unreadable)
-    key = method or (training.DEFAULT_METHOD_OF_IMAGES if images else training.DEFAULT_METHOD)
+        pictures.refuse_image_options(data, only_images | of_pictures)
+    if not video:
+        recordings.refuse_video_options(data, {"--clip-length": clip_length, "--clip-stride": clip_stride})
+    wanted = pictures.Wanted(pictures.wanted_size(image_size), color, tuple(only or ()), strict, image_column)
+    key = method or (training.DEFAULT_METHOD_OF_IMAGES if images or video else training.DEFAULT_METHOD)
     with warnings_as_lines(quiet):
         fixed = {"random_state": seed} | ({} if contamination is None else {"contamination": contamination})
         detector = training.configured(key, preset, hyper_parameters, fixed, threshold)
-        if images:
-            rows = pictures.read(data, wanted, quiet)
-            if method is None and not quiet:
-                say(messages(), f"Method {key}, the default for images.")
+        rows: reading.Rows
+        if video:
+            cutting = recordings.Wanted.of(wanted.size, color, clip_length, clip_stride, strict=strict)
+            apart = "calibration" not in hyper_parameters
+            clips = recordings.cut(data, cutting, seed if apart else None, quiet)
+            rows = clips.training
+            detector.set_params(**({"calibration": "none"} if apart else {}))
+        elif images:
+            learned = pictures.read(data, wanted, quiet)
+            rows = learned.images
         else:
             table = reading.table_of(data, names, data_format, encoding, roles.categorical, quiet)
+            pictures.hint_at_list(table, data)
             rows, roles = training.rows_and_roles(table, roles, train_where)
             detector.set_params(**roles.parameters())
+        if method is None and not quiet and (images or video):
+            say(messages(), f"Method {key}, the default for {'video' if video else 'images'}.")
         training.run(detector, rows, Path(output), resume=resume, time_limit=limit, quiet=quiet)
+        if video and len(clips.kept_out):
+            recordings.calibrate(detector, clips.kept_out)
         refused = training.save(detector, output, threshold)
     if as_json:
-        print_json(_record(detector, key, output))
+        print_json(_record(detector, key, output) | (learned.record() if images else {}))
     elif not quiet:
-        what = _of_images(detector, rows) if images else _of_columns(detector)
-        scored = "NEW_IMAGES" if images else data
-        _tell(detector, output, key, what, _next_command(scored, output, names, data_format, encoding, skip_unreadable))
+        if video:
+            what, scored = recordings.learned(clips), "NEW_VIDEO"
+        else:
+            what = _of_images(detector, rows) if images else _of_columns(detector)
+            scored = learned.to_score(data) if images else data
+        _tell(detector, output, key, what, _next_command(scored, output, names, data_format, encoding))
     if refused is not None:
         raise refused
 
@@ -237,7 +292,7 @@ def _record(detector: Detector, method: str, output: str) -> dict[str, Any]:
         "method": method,
         "rows": trained["rows"],
         **(
-            {"image_shape": list(detector.schema_.shape)}
+            detector.schema_.to_json()
             if pictures.seen_by(detector)
             else {"columns": [column.name for column in detector.schema_.columns]}
         ),
@@ -251,15 +306,12 @@ def _record(detector: Detector, method: str, output: str) -> dict[str, Any]:
     }
 
 
-def _next_command(
-    data: str, output: str, names: str | None, data_format: str | None, encoding: str, skip_unreadable: bool
-) -> str:
+def _next_command(data: str, output: str, names: str | None, data_format: str | None, encoding: str) -> str:
     """Return the command that scores such data; of images others, since a folder of training images has no others."""
     words = ["offnormal", "score", output, data, "-o", "scores.csv"]
     words += [] if names is None else ["--names", names]
     words += [] if data_format is None else ["--data-format", data_format]
     words += [] if encoding == "utf-8" else ["--encoding", encoding]
-    words += ["--skip-unreadable"] if skip_unreadable else []
     return shlex.join(words)
 
 

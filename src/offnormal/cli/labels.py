@@ -15,16 +15,24 @@ from offnormal.errors import DataError, InvalidParameter, UnknownName
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from offnormal.data.images import Images
+    from offnormal.data.images import FilesToScore, Images
+    from offnormal.data.layouts import ImageFile
 
 Array = np.ndarray[Any, Any]
 
 
 def of(rows: Rows, data: str, column: str | None, anomaly: Sequence[str], normal: Sequence[str]) -> tuple[Array, Array]:
-    """Return y and which rows count: by the column of a table, by the subfolders of images."""
-    if column is None:
-        return of_folders(rows, data, anomaly, normal)
-    return of_table(rows, column, anomaly, normal)
+    """Return y and which rows count: by the column of a table; of images by their layout, labels or subfolders."""
+    if column is not None:
+        return of_table(rows, column, anomaly, normal)
+    files: tuple[ImageFile, ...] = getattr(rows, "files", ())
+    known = [file.anomalous for file in files]
+    if not anomaly and not normal and {True, False} <= set(known):
+        counted = np.array([odd is not None for odd in known])
+        return np.array([odd is True for odd in known], dtype=np.int64), counted
+    if files and not pictures.are_images(data):
+        return of_list(files, data, anomaly, normal)
+    return of_folders(rows, data, anomaly, normal)
 
 
 def of_table(table: pa.Table, column: str, anomaly: Sequence[str], normal: Sequence[str]) -> tuple[Array, Array]:
@@ -64,12 +72,34 @@ def of_table(table: pa.Table, column: str, anomaly: Sequence[str], normal: Seque
     return _decided(among(anomaly), among(normal), codes >= 0, f"the labels in {column!r} ({some(values)})", "row")
 
 
-def of_folders(images: Images, data: str, anomaly: Sequence[str], normal: Sequence[str]) -> tuple[Array, Array]:
+def of_list(
+    files: Sequence[ImageFile], data: str, anomaly: Sequence[str], normal: Sequence[str]
+) -> tuple[Array, Array]:
+    """Return y in {0, 1} (1 = anomaly) by the labels in a list of images, and which images count; as for a table."""
+    kinds = [file.kind for file in files]
+    values = sorted({kind for kind in kinds if kind is not None})
+    if not anomaly and not normal:
+        there = f"It has {some(values)}." if values else "Its column label (or kind) is empty or missing."
+        raise InvalidParameter(
+            f"Say which label of {data!r} means anomaly: --anomaly VALUE, or --normal VALUE for all others. {there}"
+        )
+
+    def among(wanted: Sequence[str]) -> Array | None:
+        named = [values[_position(values, text, "label")] for text in wanted]
+        return np.array([kind in named for kind in kinds]) if named else None
+
+    labeled = np.array([kind is not None for kind in kinds])
+    return _decided(among(anomaly), among(normal), labeled, f"the images of {data!r}", "image")
+
+
+def of_folders(
+    images: Images | FilesToScore, data: str, anomaly: Sequence[str], normal: Sequence[str]
+) -> tuple[Array, Array]:
     """Return y in {0, 1} (1 = anomaly) by the subfolders that images lie in, and which images count.
 
     Parameters
     ----------
-    images : Images
+    images : Images or FilesToScore
     data : str
         Where they come from, for messages.
     anomaly, normal : sequence of str
@@ -113,10 +143,15 @@ def _decided(
             raise InvalidParameter(f"{what} cannot be both --anomaly and --normal.")
         counted = labeled & (abnormal | ordinary)
     y = np.asarray(~ordinary if abnormal is None and ordinary is not None else abnormal, dtype=np.int64)
-    for value, word in ((1, "anomaly"), (0, f"normal {noun}")):
-        if not (y[counted] == value).any():
-            raise DataError(f"No {word} is left among {where}; both kinds are needed.")
+    expect_both(y[counted], noun, where)
     return y, counted
+
+
+def expect_both(y: Array, noun: str, where: str = "what can be used") -> None:
+    """Raise `DataError` unless there are anomalies and normal rows."""
+    for value, word in ((1, "anomaly"), (0, f"normal {noun}")):
+        if not (y == value).any():
+            raise DataError(f"No {word} is left among {where}; both kinds are needed.")
 
 
 def _coded(table: pa.Table, column: str) -> tuple[Array, list[str]]:

@@ -97,7 +97,14 @@ def write(
 
 
 def file_names(images: tuple[str, ...]) -> list[str]:
-    """Return the path of each image's map: its own with .png; behind its own ending if two would else be the same."""
+    """Return the path of each image's map: its own with .png; behind its own ending if two would else be the same.
+
+    Images of a list, which may lie anywhere or stand twice, go by number and file name.
+    """
+    outside = any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in images)
+    if outside or "\\" in "".join(images) or len(set(images)) < len(images):
+        stems = [PurePosixPath(name.replace("\\", "/")).stem for name in images]
+        return [f"{number:06d}_{stem}.png" for number, stem in enumerate(stems)]
     stems = [PurePosixPath(name).with_suffix("").as_posix() for name in images]
     return [f"{name}.png" for name in (stems if len(set(stems)) == len(stems) else images)]
 

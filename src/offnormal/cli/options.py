@@ -17,7 +17,7 @@ DataArgument = Annotated[
     typer.Argument(
         metavar="DATA",
         help="A CSV, TSV (gzip too) or Parquet file; [bold]-[/] reads CSV from standard input. Or images: a folder of "
-        "PNG, JPEG, BMP, TIFF, WebP or GIF files with all folders in it, or a .npy or .npz file.",
+        "PNG, JPEG, BMP, TIFF, WebP or GIF files with all folders in it, or a .npy or .npz file, or a list of paths.",
         show_default=False,
     ),
 ]
@@ -47,11 +47,21 @@ EncodingOption = Annotated[
         "--encoding", metavar="NAME", help="Of a text file, e.g. utf-8, cp949, latin-1.", rich_help_panel="Tables"
     ),
 ]
-SkipUnreadableOption = Annotated[
+StrictOption = Annotated[
     bool,
     typer.Option(
-        "--skip-unreadable",
-        help="Images: pass over files that cannot be read, and say how many.",
+        "--strict",
+        help="Images: stop at the first file that cannot be used, instead of leaving it out and saying so.",
+        rich_help_panel="Images",
+    ),
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="DATA is a list of images, a CSV file: this column holds their paths, relative to the file. Columns label "
+        "(0 or 1, or kinds with good for normal), mask and split (train, test) are used if they are there.",
+        show_default=False,
         rich_help_panel="Images",
     ),
 ]
@@ -62,7 +72,7 @@ LabelOption = Annotated[
     typer.Option(
         "--label",
         metavar="COLUMN",
-        help="The column that holds the labels. Images: their subfolders do.",
+        help="The column that holds the labels. Images: their subfolders do, or the column label of a list.",
         show_default=False,
     ),
 ]
@@ -71,7 +81,7 @@ AnomalyOption = Annotated[
     typer.Option(
         "--anomaly",
         metavar="VALUE",
-        help="A label that means anomaly; of images, a subfolder of DATA. Can be repeated.",
+        help="A label that means anomaly; of images, a subfolder of DATA, or a label in a list. Can be repeated.",
         show_default=False,
     ),
 ]

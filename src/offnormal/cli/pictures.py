@@ -1,12 +1,13 @@
-"""Images as DATA: what counts as images, reading them file by file, and what is refused in words."""
+"""Images as DATA: what counts as images, which of them are meant, reading them, and what is refused in words."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from offnormal.errors import DataError, InvalidParameter, NotSupported, SchemaMi
 if TYPE_CHECKING:
     import numpy as np
 
-    from offnormal.data.images import Images
+    from offnormal.data.images import FilesToScore, Images, Unusable
+    from offnormal.data.layouts import ImageFile, Layout
     from offnormal.detector import Detector
 
     Array = np.ndarray[Any, Any]
@@ -32,17 +34,26 @@ _INSTEAD = {
     "--data-format": "the ending of a file says its format",
     "--encoding": "they are no text",
 }
-_COLORS = {"grey": "grey", "rgb": "color"}  # as typed, and as `read_images` has it
+_COLORS = {"auto": "auto", "grey": "grey", "rgb": "color"}  # as typed, and as `read_images` has it
+_VALUES_AT_ONCE = 2**22  # of files that are scored: a few megabytes, and progress every few seconds
 
 
 def are_images(data: str) -> bool:
     """Return whether the DATA argument is taken for images: a folder, an image file, or an array file."""
-    from offnormal.data.images import ARRAY_SUFFIXES, SUFFIXES
+    from offnormal.data.images import ARRAY_SUFFIXES
+    from offnormal.data.layouts import SUFFIXES
 
     if data.endswith(("/", os.sep)):
         return True
     place = Path(data)
     return place.is_dir() or place.suffix.lower() in (*SUFFIXES, *ARRAY_SUFFIXES)
+
+
+def is_list(data: str) -> bool:
+    """Return whether the DATA argument may be a list of images; whether it is one, a model or the user has to say."""
+    from offnormal.data.layouts import LIST_SUFFIXES
+
+    return Path(data).suffix.lower() in LIST_SUFFIXES
 
 
 def seen_by(detector: Detector) -> bool:
@@ -71,19 +82,34 @@ def refuse_image_options(data: str, given: Mapping[str, object]) -> None:
 def expect_kind(data: str, detector: Detector) -> None:
     """Raise if the model is of images and DATA is a table, or the other way round, or the model is of clips."""
     if seen_by(detector) and detector.schema_.noun == "clip":
-        raise NotSupported(
-            "The model was fitted to clips, and the command line reads none yet. Score them in Python: "
-            "offnormal.load(MODEL).anomaly_score(array)."
-        )
-    if seen_by(detector) and not are_images(data):
-        raise SchemaMismatch(
-            f"The model was fitted to images of {image_in_words(detector.schema_.shape)}, and {data!r} is a table. "
-            "Give a folder of images, or fit a model to the table."
-        )
+        raise NotSupported("The model was fitted to clips: `offnormal score` takes videos, this command does not yet.")
+    if seen_by(detector) and not are_images(data) and not is_list(data):
+        raise _of_a_table(data, detector)
     if not seen_by(detector) and are_images(data):
         raise SchemaMismatch(
             f"The model was fitted to a table of {how_many(len(detector.schema_.columns), 'column')}, and {data!r} "
             "holds images. Give a table, or fit a model to the images."
+        )
+
+
+def _of_a_table(data: str, detector: Detector) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"The model was fitted to images of {image_in_words(detector.schema_.shape)}, and {data!r} is a table. "
+        "Give a folder of images, name the column of a list of images with --image-column, or fit a model to the table."
+    )
+
+
+def hint_at_list(table: Any, data: str) -> None:
+    """Warn if a table that is about to be learned has a column of paths to images."""
+    from offnormal.data.layouts import path_column
+
+    named = path_column(table.column_names, lambda name: table.column(name)[0].as_py() if len(table) else None)
+    if named is not None and (Path(data).parent / str(table.column(named)[0].as_py())).is_file():
+        warnings.warn(
+            f"Column {named!r} holds paths of images, and this trains on the table of {data!r}. To train on the "
+            f"images: --image-column {named}.",
+            UserWarning,
+            stacklevel=2,
         )
 
 
@@ -116,55 +142,330 @@ class Wanted:
         "auto": as they are.
     only : tuple of str
         The subfolders to read; none: all.
-    skip_unreadable : bool
-        Whether to pass over files that cannot be read.
-    of_model : bool
-        Whether size and color are a model's and nobody's wish.
+    strict : bool
+        Whether to stop at a file that cannot be used.
+    column : str or None
+        The column of paths, of a list.
     """
 
     size: Size | None = None
     color: str = "auto"
     only: tuple[str, ...] = ()
-    skip_unreadable: bool = False
-    of_model: bool = False
+    strict: bool = False
+    column: str | None = None
 
 
-def to_score(data: str, detector: Detector, *, skip_unreadable: bool, quiet: bool) -> Images:
-    """Read images in the size and the colors of the model."""
-    channels, height, width = detector.schema_.shape
-    color = {1: "grey", 3: "rgb"}.get(channels, "auto")
-    images = read(data, Wanted((height, width), color, (), skip_unreadable, of_model=True), quiet)
-    if images.pixels.shape[1] != channels:
-        raise SchemaMismatch(
-            f"The model was fitted to images of {image_in_words(detector.schema_.shape)}; {data!r} has images of "
-            f"{image_in_words(images.pixels.shape[1:])}. Give images with {channels} channels, in an array file."
-        )
-    return images
+@dataclass(frozen=True)
+class Learned:
+    """The images to train on.
+
+    Attributes
+    ----------
+    images : Images
+    unusable : tuple of Unusable
+        The files that were left out.
+    place : str
+        Which images of DATA these are, "train/good"; empty for all.
+    style : str
+        Of the layout.
+    """
+
+    images: Images
+    unusable: tuple[Unusable, ...] = ()
+    place: str = ""
+    style: str = "plain"
+
+    def record(self) -> dict[str, Any]:
+        """Return what a script wants to know of them."""
+        return {"trained_on": self.place or None, "unusable": record_of(self.unusable)}
+
+    def to_score(self, data: str) -> str:
+        """Return what there is to score next: DATA itself where it holds images for testing."""
+        return data if self.style == "benchmark" else "NEW_IMAGES"
 
 
-def read(data: str, wanted: Wanted, quiet: bool) -> Images:
-    """Read the DATA argument as images.
+def layout(data: str, column: str | None = None, *, by_folder: bool = False) -> Layout | None:
+    """Return how the images of DATA lie; None if it is a text file and no list of images.
+
+    Parameters
+    ----------
+    by_folder : bool
+        Whether to take all images of a folder, whatever its folders are named.
+    """
+    from offnormal.data import layouts
+
+    place = Path(data)
+    _refuse_column(data, column)
+    if place.is_dir():
+        return layouts.plain(place) if by_folder else layouts.layout_of(place)
+    if not are_images(data):
+        if not is_list(data):
+            raise InvalidParameter(f"A list of images must be a .csv, .tsv or .txt file; got {data!r}.")
+        return layouts.layout_of_list(place, column)
+    if not place.exists():
+        raise DataError(f"There is no file or folder {data!r}.")
+    one = (layouts.ImageFile(place.name, place),)
+    return layouts.Layout("plain", one, one, one)
+
+
+def _refuse_column(data: str, column: str | None) -> None:
+    if column is not None and are_images(data):
+        raise InvalidParameter(f"--image-column is for a list of images, a CSV file, and {data!r} is none.")
+
+
+# --- to train on ------------------------------------------------------------------------------------------------------
+
+
+def read(data: str, wanted: Wanted, quiet: bool) -> Learned:
+    """Read the images of DATA to train on: those that its layout or `only` says.
 
     Raises
     ------
     DataError, UnknownName, InvalidParameter
-        If there are none, one cannot be read, they are grey and in color, or `only` names no subfolder with images.
+        If there are none, none can be used, many are grey and many in color, or `only` names no subfolder with images.
     """
-    from offnormal.data.images import SUFFIXES, Images, image_files
+    from offnormal.data.images import read_files
 
-    place, changes = Path(data), _Changes(wanted.of_model)
-    if place.is_dir():
-        names = [file.relative_to(place).as_posix() for file in image_files(place)]
-        images = _from_folder(place, _chosen(names, wanted.only, data), wanted, changes, quiet)
-    elif wanted.only:
-        raise InvalidParameter(f"--only picks a subfolder, and {data!r} is one file.")
-    else:
-        with working(f"Reading {data}", quiet):
-            pixels = _pixels(place, wanted, changes)
-        images = Images(pixels, (place.name,) if place.suffix.lower() in SUFFIXES else ())
+    if _is_array_file(data):
+        _refuse_column(data, wanted.column)
+        if wanted.only:
+            raise InvalidParameter(f"--only picks a subfolder, and {data!r} is one file.")
+        return Learned(_from_array_file(data, wanted.size, wanted.color, quiet))
+    found = layout(data, wanted.column, by_folder=bool(wanted.only))
+    if found is None:
+        raise InvalidParameter(f"{data!r} has no column of image paths.")
+    files, place = found.training, found.training_place
+    if wanted.only:
+        if not Path(data).is_dir():
+            raise InvalidParameter(f"--only picks a subfolder, and {data!r} is one file.")
+        files = _chosen(found.every, wanted.only, data)
+    if place and not quiet:
+        say(messages(), f"Training on {place} of {data} ({how_many(len(files), 'image')}).")
+    told: list[int] = []
+    try:
+        with counting(f"Reading {data}", len(files), quiet, noun="image") as advance:
+            images, left_out = read_files(
+                files,
+                size=wanted.size,
+                color=_COLORS[wanted.color],
+                on_error="raise" if wanted.strict else "skip",
+                advance=advance,
+                tell=lambda *counts: told.extend(counts),
+            )
+    except DataError as error:
+        raise type(error)(_as_options(str(error))) from None
+    warn_of(left_out, len(files))
     if not quiet:
-        changes.tell(images)
+        _tell_changes(len(images), images.pixels.shape[1:], *told)
+    return Learned(images, tuple(left_out), place, found.style)
+
+
+def _is_array_file(data: str) -> bool:
+    from offnormal.data.images import ARRAY_SUFFIXES
+
+    return Path(data).suffix.lower() in ARRAY_SUFFIXES and not Path(data).is_dir()
+
+
+def _from_array_file(data: str, size: Size | None, color: str, quiet: bool, *, of_model: bool = False) -> Images:
+    from offnormal.data.images import Images, read_images, resized
+
+    with working(f"Reading {data}", quiet):
+        images = read_images(data)
+        came = images.pixels.shape
+        if color != "auto" and came[1] != (1 if color == "grey" else 3):
+            images = read_images(data, color=_COLORS[color])
+        if size is not None:
+            images = Images(resized(images.pixels, size), images.names)
+    if not quiet:
+        pixels, count = images.pixels, len(images)
+        _tell_changes(
+            count, pixels.shape[1:], count * (came[2:] != pixels.shape[2:]), count * (came[1] != pixels.shape[1])
+        )
+    if of_model and came[1] != images.pixels.shape[1]:
+        _warn_of_colors(images.pixels.shape[1])
     return images
+
+
+def _chosen(files: Sequence[ImageFile], only: Sequence[str], data: str) -> tuple[ImageFile, ...]:
+    import numpy as np
+
+    names = [file.name for file in files]
+    inside = np.any([lies_in(names, folder, "--only", data) for folder in only], axis=0)
+    return tuple(file for file, chosen in zip(files, inside, strict=True) if chosen)
+
+
+def _as_options(said: str) -> str:
+    """Return a message of `read_images` with the options of the command line."""
+    return said.replace("color='grey' or color='color'", "--color grey or --color rgb")
+
+
+# --- to score ---------------------------------------------------------------------------------------------------------
+
+
+def to_score(
+    data: str, detector: Detector, *, strict: bool, quiet: bool, column: str | None = None, every: bool = False
+) -> FilesToScore | Images:
+    """Return the images of DATA in the size and the colors of the model; those in files are read when asked for.
+
+    Parameters
+    ----------
+    every : bool
+        Whether to take all images but masks, instead of those that the layout has for testing.
+    """
+    from offnormal.data.images import FilesToScore
+
+    channels, height, width = detector.schema_.shape
+    if _is_array_file(data):
+        _refuse_column(data, column)
+        images = _from_array_file(
+            data, (height, width), {1: "grey", 3: "rgb"}.get(channels, "auto"), quiet, of_model=True
+        )
+        if images.pixels.shape[1] != channels:
+            raise _other_channels(data, detector, f"images of {image_in_words(images.pixels.shape[1:])}")
+        return images
+    found = layout(data, column)
+    if found is None:
+        raise _of_a_table(data, detector)
+    if channels not in (1, 3):
+        raise _other_channels(data, detector, "image files, which give 1 or 3 channels")
+    files = found.every if every else found.test
+    if not quiet and len(files) < len(found.every):
+        place = "test" if found.style == "benchmark" else "split test"
+        say(messages(), f"Taking {place} of {data} ({how_many(len(files), 'image')}).")
+    return FilesToScore(files, detector.schema_.shape, "raise" if strict else "skip")
+
+
+def _other_channels(data: str, detector: Detector, came: str) -> SchemaMismatch:
+    shape = detector.schema_.shape
+    return SchemaMismatch(
+        f"The model was fitted to images of {image_in_words(shape)}; {data!r} has {came}. Give images with "
+        f"{shape[0]} channels, in an array file."
+    )
+
+
+def in_blocks(rows: FilesToScore, quiet: bool, what: str) -> Iterator[tuple[Array, Images]]:
+    """Yield some images after the other, with their numbers, so that few are in memory; unusable ones are passed over.
+
+    The blocks do not depend on what is in the files, and hold whole blocks of the scorer.
+    """
+    import numpy as np
+
+    from offnormal.scorer import block_size
+
+    block = block_size(rows.shape)
+    size = max(_VALUES_AT_ONCE // (math.prod(rows.shape) * block), 1) * block
+    with counting(what, len(rows), quiet, noun="image") as advance:
+        for start in range(0, len(rows), size):
+            part = np.arange(start, min(start + size, len(rows)))
+            places, images = rows.usable(part)
+            if images is not None:
+                yield places, images
+            advance(len(part))
+
+
+def scores(detector: Detector, rows: FilesToScore, quiet: bool) -> Array:
+    """Return the score of each image, NaN for files that cannot be used; say what was changed and left out.
+
+    Raises
+    ------
+    FileUnreadable
+        If no file can be used.
+    """
+    import numpy as np
+
+    found = np.full(len(rows), np.nan)
+    for places, images in in_blocks(rows, quiet, f"Scoring {how_many(len(rows), 'image')}"):
+        found[places] = detector.anomaly_score(images)
+    tell(rows, quiet)
+    return found
+
+
+def in_memory(rows: FilesToScore | Images, quiet: bool) -> tuple[Array, Images]:
+    """Read all images at once: the numbers of those that can be used, and these; say what was changed and left out."""
+    import numpy as np
+
+    from offnormal.data.images import FilesToScore
+
+    if not isinstance(rows, FilesToScore):
+        return np.arange(len(rows)), rows
+    with working(f"Reading {how_many(len(rows), 'image')}", quiet):
+        places, images = rows.usable(slice(None))
+    tell(rows, quiet)
+    assert images is not None
+    return places, images
+
+
+def tell(rows: FilesToScore, quiet: bool) -> None:
+    """Say which files were left out and how many images were changed.
+
+    Raises
+    ------
+    FileUnreadable
+        If no file could be used.
+    """
+    from offnormal.data.images import none_usable
+
+    left_out = [rows.unusable[place] for place in sorted(rows.unusable)]
+    if len(left_out) == len(rows):
+        raise none_usable(left_out, len(rows))
+    warn_of(left_out, len(rows))
+    if not quiet:
+        _tell_changes(len(rows) - len(left_out), rows.shape, len(rows.resized), len(rows.recolored))
+    if rows.recolored:
+        _warn_of_colors(rows.shape[0])
+
+
+def _warn_of_colors(channels: int) -> None:
+    warnings.warn(
+        f"The model was fitted to {'grey' if channels == 1 else 'color'} images and these are not: their scores may "
+        "mean nothing. Give images like those of training, or train again.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def warn_of(left_out: Sequence[Unusable], files: int) -> None:
+    """Warn of files that were left out, if any were."""
+    from offnormal.data.images import in_words
+
+    if left_out:
+        warnings.warn(_as_options(in_words(left_out, files)), UserWarning, stacklevel=2)
+
+
+def _tell_changes(images: int, shape: Sequence[int], resized: int, recolored: int) -> None:
+    channels, height, width = shape
+    done = [
+        f"{'all' if count == images else f'{count:,}'} {what}"
+        for count, what in (
+            (resized, f"resized to {height}×{width}"),
+            (recolored, "turned to grey" if channels == 1 else "turned into color"),
+        )
+        if count
+    ]
+    if done:
+        say(messages(), f"Of {how_many(images, 'image')}: {', '.join(done)}.")
+
+
+def unusable(rows: Any) -> dict[int, str]:
+    """Return number -> reason of the files that could not be used, in order; empty for rows of another kind."""
+    found: Mapping[int, Unusable] = getattr(rows, "unusable", {})
+    return {place: _as_options(found[place].reason) for place in sorted(found)}
+
+
+def changes(rows: Any) -> dict[str, Any]:
+    """Return what was left out and changed, for a script; empty for rows of another kind."""
+    if not hasattr(rows, "unusable"):
+        return {}
+    left_out = record_of(rows.unusable[place] for place in sorted(rows.unusable))
+    return {"unusable": left_out, "resized": len(rows.resized), "recolored": len(rows.recolored)}
+
+
+def record_of(unusable: Iterable[Unusable]) -> list[dict[str, str]]:
+    """Return the files that were left out, for a script."""
+    return [{"image": one.name, "reason": _as_options(one.reason)} for one in unusable]
+
+
+# --- subfolders -------------------------------------------------------------------------------------------------------
 
 
 def subfolders(names: Iterable[str]) -> list[str]:
@@ -196,111 +497,6 @@ def lies_in(names: Sequence[str], folder: str, option: str, data: str) -> Array:
         error = UnknownName.among("subfolder with images", folder, known[:100])
         raise UnknownName(f"{option}: {error}")
     return inside
-
-
-def _chosen(names: Sequence[str], only: Sequence[str], data: str) -> list[str]:
-    import numpy as np
-
-    if not only:
-        return list(names)
-    inside = np.any([lies_in(names, folder, "--only", data) for folder in only], axis=0)
-    return [name for name, chosen in zip(names, inside, strict=True) if chosen]
-
-
-class _Changes:
-    """How many images came in another size or with other colors than is wanted."""
-
-    def __init__(self, unasked: bool) -> None:
-        self.unasked = unasked
-        self.resized = 0
-        self.recolored = 0
-
-    def tell(self, images: Images) -> None:
-        """Say what was changed."""
-        _, channels, height, width = images.pixels.shape
-        done = [
-            f"{'all' if count == len(images) else f'{count:,}'} {what}"
-            for count, what in (
-                (self.resized, f"resized to {height}×{width}"),
-                (self.recolored, "turned to grey" if channels == 1 else "turned into color"),
-            )
-            if count
-        ]
-        if done:
-            say(messages(), f"Of {how_many(len(images), 'image')}: {', '.join(done)}.")
-        if self.recolored and self.unasked:
-            warnings.warn(
-                f"The model was fitted to {'grey' if channels == 1 else 'color'} images and these are not: their "
-                "scores may mean nothing. Give images like those of training, or train again.",
-                UserWarning,
-                stacklevel=2,
-            )
-
-
-def _pixels(file: Path, wanted: Wanted, changes: _Changes) -> Array:
-    """Read one file, (images, c, h, w), and bring it to what is wanted."""
-    from offnormal.data.images import read_images, resized
-
-    pixels = read_images(file).pixels
-    if wanted.color != "auto" and pixels.shape[1] != (1 if wanted.color == "grey" else 3):
-        changes.recolored += len(pixels)
-        pixels = read_images(file, color=_COLORS[wanted.color]).pixels
-    if wanted.size is not None and pixels.shape[2:] != wanted.size:
-        changes.resized += len(pixels)
-        pixels = resized(pixels, wanted.size)
-    return pixels
-
-
-def _from_folder(folder: Path, names: Sequence[str], wanted: Wanted, changes: _Changes, quiet: bool) -> Images:
-    import numpy as np
-
-    from offnormal.data.images import Images, resized
-
-    kept: list[str] = []
-    parts: list[Array] = []
-    broken: list[str] = []
-    with counting(f"Reading {folder}", len(names), quiet, noun="image") as advance:
-        for name in names:
-            try:
-                parts.append(_pixels(folder / name, wanted, changes))
-                kept.append(name)
-            except DataError as error:
-                if not wanted.skip_unreadable:
-                    raise type(error)(f"{error} To pass over such files: --skip-unreadable.") from None
-                broken.append(str(error))
-            advance(1)
-    if not parts:
-        raise DataError(f"None of the {how_many(len(names), 'image')} in '{folder}' can be read. {broken[0]}")
-    _warn_of_broken(broken, len(names))
-    _expect_one_color(parts, kept, folder)
-    size = wanted.size or Counter(part.shape[2:] for part in parts).most_common(1)[0][0]
-    pixels = np.empty((len(parts), parts[0].shape[1], *size), np.uint8)
-    for row, part in enumerate(parts):
-        changes.resized += part.shape[2:] != size
-        pixels[row] = resized(part, size)[0]
-        parts[row] = part[:0]  # not held twice
-    return Images(pixels, tuple(kept))
-
-
-def _warn_of_broken(broken: Sequence[str], files: int) -> None:
-    if broken:
-        first = "" if len(broken) == 1 else "The first: "
-        warnings.warn(
-            f"{len(broken):,} of {how_many(files, 'image')} cannot be read and "
-            f"{'is' if len(broken) == 1 else 'are'} passed over. {first}{broken[0]}",
-            UserWarning,
-            stacklevel=2,
-        )
-
-
-def _expect_one_color(parts: Sequence[Array], names: Sequence[str], folder: Path) -> None:
-    channels = [part.shape[1] for part in parts]
-    if len(set(channels)) > 1:
-        grey, colored = channels.index(1), channels.index(3)
-        raise DataError(
-            f"{names[grey]!r} in '{folder}' is grey and {names[colored]!r} is in color. Say what all should be: "
-            "--color grey or --color rgb."
-        )
 
 
 def of_subfolders(images: Images) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from offnormal.detector import Detector
 
 Rows = Any
-"""A `pyarrow.Table`, or `Images`; both have a length."""
+"""A `pyarrow.Table`, `Images` or `FilesToScore`; all have a length."""
 
 MODEL_SUFFIX = ".offnormal"
 STANDARD_STREAM = "-"
@@ -91,7 +91,9 @@ def rows(
     data_format: str | None = None,
     encoding: str = "utf-8",
     label: str | None = None,
-    skip_unreadable: bool = False,
+    image_column: str | None = None,
+    strict: bool = False,
+    every: bool = False,
     quiet: bool = True,
 ) -> Rows:
     """Read the DATA argument for a model: a table, CSV on standard input for "-", or images.
@@ -101,19 +103,21 @@ def rows(
     data : str
     detector : Detector
         The model that will see the rows: its ID and category columns stay text, and it is an error if none of its
-        columns are there. Images are read in its size and colors.
+        columns are there. Images come in its size and colors, and from their files when asked for.
     names, data_format, encoding, label
         Options of tables; the label column stays text.
-    skip_unreadable : bool
-        Option of images.
+    image_column, strict
+        Options of images.
+    every : bool
+        Of images: take all of DATA, not only those that its layout has for testing.
     """
     refuse_model_as_data(data)
     pictures.expect_kind(data, detector)
     if pictures.seen_by(detector):
         text = {"--names": names, "--data-format": data_format, "--encoding": encoding != "utf-8", "--label": label}
         pictures.refuse_table_options(data, text)
-        return pictures.to_score(data, detector, skip_unreadable=skip_unreadable, quiet=quiet)
-    pictures.refuse_image_options(data, {"--skip-unreadable": skip_unreadable})
+        return pictures.to_score(data, detector, strict=strict, quiet=quiet, column=image_column, every=every)
+    pictures.refuse_image_options(data, {"--strict": strict, "--image-column": image_column})
     texts = [*detector.schema_.ids, *detector.schema_.text_columns, *([] if label is None else [label])]
     table = table_of(data, names, data_format, encoding, texts, quiet)
     _expect_trained_columns(table, detector)
@@ -148,7 +152,7 @@ def table_of(
 
 def picked(rows: Rows, which: np.ndarray[Any, Any]) -> Rows:
     """Return some of the rows, in the given order."""
-    return rows[which] if hasattr(rows, "pixels") else rows.take(which)
+    return rows.take(which) if hasattr(rows, "take") else rows[which]
 
 
 def column_names(text: str | None) -> list[str] | None:

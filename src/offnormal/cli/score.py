@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from offnormal.cli import pictures, reading
+from offnormal.cli import pictures, reading, recordings
 from offnormal.cli.console import answers, how_many, messages, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
     EncodingOption,
+    ImageColumnOption,
     JsonOption,
     ModelArgument,
     NamesOption,
     QuietOption,
-    SkipUnreadableOption,
+    StrictOption,
 )
 from offnormal.cli.progress import counting, working
 from offnormal.errors import InvalidParameter
@@ -64,6 +65,14 @@ MapsOption = Annotated[
         show_default=False,
     ),
 ]
+AlignOption = Annotated[
+    Literal["center", "last"] | None,
+    typer.Option(
+        help="Video: a frame's score is that of the clip around it (the default), or of the clip that ends with it.",
+        show_default=False,
+        rich_help_panel="Video",
+    ),
+]
 
 
 def score(
@@ -75,10 +84,12 @@ def score(
     reasons: ReasonsOption = "flagged",
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many columns, or places, the reasons name.")] = 3,
     maps_folder: MapsOption = None,
+    align: AlignOption = None,
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
-    skip_unreadable: SkipUnreadableOption = False,
+    image_column: ImageColumnOption = None,
+    strict: StrictOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,7 +97,8 @@ def score(
 
     Columns: the ID columns (of images their path, image), then row (counted from 0), anomaly_score (greater = more
     anomalous), p_value, is_anomaly and reasons. Reasons for an image say where its residual lies, in pixels of the
-    model's image size, counted from 0 at the upper left.
+    model's image size, counted from 0 at the upper left. Video has one row per frame: video, frame (counted from 0),
+    time_s, anomaly_score, p_value and is_anomaly, empty where no whole clip belongs to the frame.
     """
     _expect_output(output, output_format, as_json, data)
     if fdr is not None and not 0 < fdr < 1:
@@ -97,6 +109,19 @@ def score(
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
+        if recordings.seen_by(detector):
+            text: dict[str, object] = {
+                "--names": names,
+                "--data-format": data_format,
+                "--encoding": encoding != "utf-8",
+            }
+            images = {"--image-column": image_column, "--maps": maps_folder, "--reasons all": reasons == "all"}
+            recordings.refuse_options(data, {**text, **images, "--fdr": fdr})
+            columns, counts = recordings.scored(detector, data, align or "center", strict=strict, quiet=quiet)
+            write_rows(columns, output, output_format)
+            recordings.tell(counts, output, quiet=quiet, as_json=as_json)
+            return
+        recordings.refuse_video_options(data, {"--align": align})
         if maps_folder is not None:
             _expect_maps(detector, maps_folder, data)
         rows = reading.rows(
@@ -105,22 +130,24 @@ def score(
             names=names,
             data_format=data_format,
             encoding=encoding,
-            skip_unreadable=skip_unreadable,
+            image_column=image_column,
+            strict=strict,
             quiet=quiet,
         )
         noun = noun_of(detector)
-        with working(f"Scoring {how_many(len(rows), noun)}", quiet):
-            columns = scoring.scored(detector, rows, fdr)
+        columns = scoring.scored(detector, rows, fdr, quiet)
         which = scoring.rows_with_reasons(columns, reasons)
         with counting("Finding reasons", len(which), quiet or not len(which), noun=noun) as advance:
             columns["reasons"] = scoring.reasons(detector, rows, which, top, advance)
         written = None if maps_folder is None else _write_maps(detector, rows, columns, maps_folder, quiet)
-        write_rows(scoring.carried(detector, rows) | columns, output, output_format)
-    flagged, n_rows = int(columns["is_anomaly"].sum()), len(rows)
+        unusable = pictures.unusable(rows)
+        write_rows(scoring.carried(detector, rows) | scoring.with_gaps(columns, unusable), output, output_format)
+    flagged, n_rows = int(columns["is_anomaly"].sum()), len(rows) - len(unusable)
     rule = f"false discovery rate {fdr:g}" if fdr is not None else detector.threshold_.rule
     if as_json:
-        answer = {"output": output, "rows": n_rows, "flagged": flagged, "rule": rule}
-        print_json(answer | ({} if written is None else {"maps": written}))
+        answer = {"output": output, "rows": len(rows), "flagged": flagged, "rule": rule}
+        answer |= {} if written is None else {"maps": written}
+        print_json(answer | pictures.changes(rows))
     elif not quiet:
         console = messages() if output == reading.STANDARD_STREAM else answers()
         where = "Scores went to standard output" if output == reading.STANDARD_STREAM else f"Scores are in {output}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from offnormal import thresholds
 from offnormal.cli import maps, pictures
-from offnormal.cli.console import noun_of
+from offnormal.cli.console import how_many, noun_of
+from offnormal.cli.progress import working
 from offnormal.cli.reading import Rows
 from offnormal.errors import NotSupported
 from offnormal.report.words import speaking_of
@@ -27,8 +28,8 @@ ROWS_PER_EXPLANATION = 2_048  # two of the scorer's blocks: little memory, and p
 Array = np.ndarray[Any, Any]
 
 
-def scored(detector: Detector, rows: Rows, fdr: float | None) -> dict[str, Any]:
-    """Return the columns row, anomaly_score, p_value and is_anomaly.
+def scored(detector: Detector, rows: Rows, fdr: float | None, quiet: bool = True) -> dict[str, Any]:
+    """Return the columns row, anomaly_score, p_value and is_anomaly; NaN, NaN and False for files of no use.
 
     Parameters
     ----------
@@ -43,10 +44,38 @@ def scored(detector: Detector, rows: Rows, fdr: float | None) -> dict[str, Any]:
     calibration = detector.calibration_.scores
     if fdr is not None and not len(calibration):
         raise NotSupported("--fdr needs p-values, and this model was fitted with calibration none; fit it with auto.")
-    scores = detector.anomaly_score(rows)
-    p = thresholds.p_values(calibration, scores) if len(calibration) else np.full(len(scores), np.nan)
-    flagged = scores > detector.threshold_.value if fdr is None else thresholds.benjamini_hochberg(p, fdr)
+    scores = scores_of(detector, rows, quiet)
+    known = np.isfinite(scores)
+    p = np.full(len(scores), np.nan)
+    if len(calibration):
+        p[known] = thresholds.p_values(calibration, scores[known])
+    flagged = scores > detector.threshold_.value
+    if fdr is not None:
+        flagged[known] = thresholds.benjamini_hochberg(p[known], fdr)
     return {"row": np.arange(len(scores)), "anomaly_score": scores, "p_value": p, "is_anomaly": flagged}
+
+
+def scores_of(detector: Detector, rows: Rows, quiet: bool) -> Array:
+    """Return the scores of rows; images in files are read block by block, and NaN where they are of no use."""
+    if hasattr(rows, "unusable"):
+        return pictures.scores(detector, rows, quiet)
+    with working(f"Scoring {how_many(len(rows), noun_of(detector))}", quiet):
+        return detector.anomaly_score(rows)
+
+
+def with_gaps(columns: dict[str, Any], unusable: Mapping[int, str]) -> dict[str, Any]:
+    """Return the columns with empty cells, and the reason, for the rows that could not be scored."""
+    if not unusable:
+        return columns
+    import pyarrow as pa
+
+    gaps = np.zeros(len(columns["row"]), dtype=bool)
+    gaps[list(unusable)] = True
+    emptied = {name: pa.array(columns[name], mask=gaps) for name in ("anomaly_score", "p_value", "is_anomaly")}
+    texts = list(columns["reasons"])
+    for row, reason in unusable.items():
+        texts[row] = f"not scored: {reason}"
+    return columns | emptied | {"reasons": texts}
 
 
 def rows_with_reasons(columns: dict[str, Any], which: str) -> Array:
@@ -61,9 +90,10 @@ def rows_with_reasons(columns: dict[str, Any], which: str) -> Array:
     """
     if which == "none":
         return np.arange(0)
+    known = np.isfinite(columns["anomaly_score"])
     if which == "all":
-        return np.asarray(columns["row"])
-    highest = np.argsort(-columns["anomaly_score"], kind="stable")[:EXPLAINED_ANYWAY]
+        return np.flatnonzero(known)
+    highest = np.argsort(-columns["anomaly_score"], kind="stable")[: min(EXPLAINED_ANYWAY, int(known.sum()))]
     return np.union1d(np.flatnonzero(columns["is_anomaly"]), highest)
 
 

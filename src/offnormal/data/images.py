@@ -1,16 +1,16 @@
-"""Images from files: a folder, an image file or an array file becomes bytes in memory.
+"""Images from files: a folder, an image file or an array file becomes bytes in memory, at once or part by part.
 
-Arrays of images, and what training saw of them, are in `offnormal.data.pixel_arrays`; its names are offered here too.
+Arrays of images, and what training saw of them, are in `offnormal.data.pixel_arrays`; which files there are, in
+`offnormal.data.layouts`. Names of both are offered here too.
 Letters: b rows, c h w channels, height, width.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal.data.layouts import SUFFIXES, ImageFile, image_files, plain
 from offnormal.data.pixel_arrays import MOST_VALUES, Images, ImageSchema, as_pixels, is_images, resized
 from offnormal.errors import DataError, EnvironmentFailure, FileUnreadable, InvalidParameter, OffnormalError
 
@@ -27,21 +28,27 @@ if TYPE_CHECKING:
 __all__ = [
     "ARRAY_SUFFIXES",
     "SUFFIXES",
+    "FilesToScore",
     "ImageSchema",
     "Images",
+    "Unusable",
     "as_pixels",
     "image_files",
     "is_images",
+    "read_files",
     "read_images",
+    "read_mask",
     "resized",
 ]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".pnm")
 ARRAY_SUFFIXES = (".npy", ".npz")
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # no other decoder of Pillow's is ever called
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: the camera was held upright
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow has it
+_LOSSY = ("JPEG", "MPO", "WEBP")  # black is not quite 0 in them
+_FEW = 10  # one file in so many may be left out for its colors; more, and the user has to say what all should be
+_NAMED = 3  # of the files left out, in a message
 
 
 class _Header(NamedTuple):
@@ -51,7 +58,20 @@ class _Header(NamedTuple):
     grey: bool
 
 
-def read_images(path: str | Path, *, size: int | tuple[int, int] | None = None, color: str = "auto") -> Images:
+class Unusable(NamedTuple):
+    """A file that was left out, by its name, and why."""
+
+    name: str
+    reason: str
+
+
+def read_images(
+    path: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    color: str = "auto",
+    on_error: str = "raise",
+) -> Images:
     """Read a folder of images, one image file, or an array file.
 
     Parameters
@@ -64,6 +84,10 @@ def read_images(path: str | Path, *, size: int | tuple[int, int] | None = None, 
         Resize to this. None: the size most files have.
     color : {"auto", "grey", "color"}
         "auto": as the files are, which must then all be grey or all be in color.
+    on_error : {"raise", "skip"}
+        "skip": leave out the files of a folder that cannot be used, with one warning; `names` has those that were read.
+        With `color="auto"`, up to a tenth of the files may be left out because they are grey among color or the other
+        way round.
 
     Returns
     -------
@@ -73,26 +97,201 @@ def read_images(path: str | Path, *, size: int | tuple[int, int] | None = None, 
     Raises
     ------
     InvalidParameter
-        If `size` or `color` is not one of the above.
+        If `size`, `color` or `on_error` is not one of the above.
     DataError, FileUnreadable
-        If there is no image, a file is damaged or too large, or grey and color are mixed; the file is named.
+        If there is no image, a file is damaged or too large, or grey and color are mixed; the file is named. With
+        "skip", if no file can be used.
     EnvironmentFailure
         If a file may not be read, or memory is short.
     """
     wanted = _wanted_size(size)
     if color not in ("auto", "grey", "color"):
         raise InvalidParameter(f"color must be one of 'auto', 'grey', 'color'; got {color!r}.")
+    if on_error not in ("raise", "skip"):
+        raise InvalidParameter(f"on_error must be 'raise' or 'skip'; got {on_error!r}.")
     place = Path(path)
     if not place.exists():
         raise DataError(f"There is no file or folder {str(path)!r}.")
-    try:
-        if place.suffix.lower() in ARRAY_SUFFIXES and place.is_file():
+    if place.suffix.lower() in ARRAY_SUFFIXES and place.is_file():
+        with _enough_memory(str(path)):
             pixels = _recolored(_from_array_file(place), color)
             return Images(pixels if wanted is None else resized(pixels, wanted))
-        return _from_files(place, wanted, color)
+    files = plain(place).every if place.is_dir() else (ImageFile(place.name, place),)
+    images, left_out = read_files(files, size=wanted, color=color, on_error=on_error)
+    if left_out:
+        warnings.warn(in_words(left_out, len(files)), UserWarning, stacklevel=2)
+    return images
+
+
+def read_files(
+    files: Sequence[ImageFile],
+    *,
+    size: tuple[int, int] | None = None,
+    color: str = "auto",
+    on_error: str = "raise",
+    advance: Callable[[int], None] = lambda _: None,
+    tell: Callable[[int, int], None] = lambda _, __: None,
+) -> tuple[Images, list[Unusable]]:
+    """Read image files into memory: all headers first, then one image after the other into its place.
+
+    Parameters
+    ----------
+    files : sequence of ImageFile
+    size, color, on_error
+        Of `read_images`.
+    advance : callable
+        Told the number of images after each.
+    tell : callable
+        Told how many images were resized and how many changed their colors.
+
+    Returns
+    -------
+    Images, list of Unusable
+    """
+    left_out: list[Unusable] = []
+
+    def attempted(file: ImageFile, work: Callable[..., Any], *details: Any) -> Any:
+        return work(file.path, *details) if on_error == "raise" else _attempted(file, left_out, work, *details)
+
+    with warnings.catch_warnings(), _enough_memory(f"{len(files):,} files"):
+        warnings.simplefilter("ignore")  # decoders warn of oddities in what is not pixels
+        found = [(file, attempted(file, _header)) for file in files]
+        sound = [(file, header) for file, header in found if header is not None]
+        if not sound:
+            raise none_usable(left_out, len(files))
+        sound, grey = _of_one_color(sound, color, left_out if on_error == "skip" else None)
+        height, width = size or Counter(header.size for _, header in sound).most_common(1)[0][0]
+        pixels = np.empty((len(sound), 1 if grey else 3, height, width), np.uint8)
+        kept: list[tuple[str, _Header]] = []
+        for file, header in sound:
+            image = attempted(file, _image, grey, (height, width))
+            advance(1)
+            if image is not None:
+                pixels[len(kept)] = image[0]
+                kept.append((file.name, header))
+    if not kept:
+        raise none_usable(left_out, len(files))
+    resizes = sum(header.size != (height, width) for _, header in kept)
+    tell(resizes, sum(header.grey != grey for _, header in kept))
+    order = {file.name: number for number, file in enumerate(files)}
+    left_out.sort(key=lambda one: order[one.name])
+    return Images(pixels[: len(kept)], tuple(name for name, _ in kept)), left_out
+
+
+class FilesToScore:
+    """Images that stay in their files until they are asked for, and then come in the size and colors of a model.
+
+    Parameters
+    ----------
+    files : sequence of ImageFile
+    shape : (c, h, w)
+        Of the model; 1 or 3 channels.
+    on_error : {"raise", "skip"}
+        What `usable` does with a file that cannot be used.
+
+    Attributes
+    ----------
+    unusable : dict of int -> Unusable
+        The files that could not be used, by their number; grows as they are read.
+    resized, recolored : set of int
+        The images that were changed.
+    sizes : dict of int -> (height, width)
+        Of the files that were read.
+    """
+
+    def __init__(self, files: Sequence[ImageFile], shape: Sequence[int], on_error: str = "skip") -> None:
+        self.files = tuple(files)
+        self.names = tuple(file.name for file in files)
+        self.shape = tuple(shape)
+        self.on_error = on_error
+        self.unusable: dict[int, Unusable] = {}
+        self.resized: set[int] = set()
+        self.recolored: set[int] = set()
+        self.sizes: dict[int, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.files)
+
+    def __getitem__(self, rows: Any) -> Images:
+        """Read some of the images, as `Images` would give them.
+
+        Raises
+        ------
+        DataError, EnvironmentFailure
+            If one cannot be used.
+        """
+        places = np.atleast_1d(np.arange(len(self))[rows])
+        with warnings.catch_warnings(), _enough_memory(f"{len(places):,} files"):
+            warnings.simplefilter("ignore")
+            pixels = np.empty((len(places), *self.shape), np.uint8)
+            for row, place in enumerate(places):
+                pixels[row] = self._read(int(place))
+        return Images(pixels, tuple(self.names[place] for place in places))
+
+    def usable(self, rows: Any) -> tuple[NDArray[np.int64], Images | None]:
+        """Read those of some images that can be used: their numbers, and the images; None where there is none."""
+        places = np.atleast_1d(np.arange(len(self))[rows])
+        kept: list[int] = []
+        with warnings.catch_warnings(), _enough_memory(f"{len(places):,} files"):
+            warnings.simplefilter("ignore")
+            pixels = np.empty((len(places), *self.shape), np.uint8)
+            for place in map(int, places):
+                left_out: list[Unusable] = []
+                if self.on_error == "raise":
+                    image = self._read(place)
+                else:
+                    image = _attempted(self.files[place], left_out, lambda _, place=place: self._read(place))
+                if image is None:
+                    self.unusable[place] = left_out[0]
+                else:
+                    pixels[len(kept)] = image
+                    kept.append(place)
+        names = tuple(self.names[place] for place in kept)
+        return np.array(kept, np.int64), Images(pixels[: len(kept)], names) if kept else None
+
+    def _read(self, place: int) -> NDArray[np.uint8]:
+        channels, height, width = self.shape
+        image, header = _image(self.files[place].path, channels == 1, (height, width))
+        self.sizes[place] = header.size
+        if header.size != (height, width):
+            self.resized.add(place)
+        if header.grey != (channels == 1):
+            self.recolored.add(place)
+        return image
+
+
+def _attempted(file: ImageFile, left_out: list[Unusable], work: Callable[..., Any], *details: Any) -> Any:
+    """Return what `work` makes of the file, or None, with the reason noted, if the file cannot be used."""
+    try:
+        return work(file.path, *details)
+    except (DataError, EnvironmentFailure) as error:
+        left_out.append(Unusable(file.name, str(error)))
+        return None
+
+
+def in_words(left_out: Sequence[Unusable], files: int) -> str:
+    """Return how many of the files were left out, and of the first few which and why."""
+    are = "is" if len(left_out) == 1 else "are"
+    reasons = " ".join(one.reason for one in left_out[:_NAMED])
+    more = f" And {len(left_out) - _NAMED:,} more." if len(left_out) > _NAMED else ""
+    return f"{len(left_out):,} of {files:,} images cannot be used and {are} left out. {reasons}{more}"
+
+
+def none_usable(left_out: Sequence[Unusable], files: int) -> DataError:
+    """Return the error for files of which none can be used."""
+    if files == 1:
+        return FileUnreadable(left_out[0].reason)
+    return FileUnreadable(f"None of the {files:,} images can be used. The first: {left_out[0].reason}")
+
+
+@contextmanager
+def _enough_memory(what: str) -> Iterator[None]:
+    try:
+        yield
     except MemoryError:
         raise EnvironmentFailure(
-            f"There is not enough memory for the images of {str(path)!r}. Give a smaller size, or fewer images."
+            f"There is not enough memory for the images of {what!r}. Give a smaller size, or fewer images."
         ) from None
 
 
@@ -109,47 +308,6 @@ def _wanted_size(size: Any) -> tuple[int, int] | None:
 
 def _is_pair(size: Any) -> bool:
     return isinstance(size, (tuple, list)) and len(size) == 2
-
-
-def _from_files(place: Path, wanted: tuple[int, int] | None, color: str) -> Images:
-    """Read all headers, then decode one image after the other into its place."""
-    files = image_files(place) if place.is_dir() else [place]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # decoders warn of oddities in what is not pixels
-        headers = [_header(file) for file in files]
-        grey = _all_grey(files, headers, color)
-        size = wanted or Counter(header.size for header in headers).most_common(1)[0][0]
-        pixels = np.empty((len(files), 1 if grey else 3, *size), np.uint8)
-        for row, file in enumerate(files):
-            with _opened(file) as image:
-                pixels[row] = resized(_decoded(image, grey)[None], size)[0]
-    names = [file.relative_to(place).as_posix() if place.is_dir() else file.name for file in files]
-    return Images(pixels, tuple(names))
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Return the files below a folder that are named like images, in the order of their paths.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    EnvironmentFailure
-        If a folder may not be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise EnvironmentFailure(f"The folder {error.filename} could not be read: {error.strerror}.") from error
-
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    ]
-    if not found:
-        raise DataError(f"The folder '{folder}' has no images in it (files named {', '.join(SUFFIXES)}).")
-    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
 
 
 @contextmanager
@@ -183,26 +341,64 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 def _header(file: Path) -> _Header:
     with _opened(file) as image:
-        width, height = image.size
-        turned = image.getexif().get(_ORIENTATION) in _TURNED
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            raise DataError(f"The file '{file}' holds several images; save each in a file of its own.")
-        if image.mode in ("I", "F"):
-            raise DataError(f"The image '{file}' has 32-bit pixels; save it with 8 or 16 bits.")
-        grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16")
-        return _Header((width, height) if turned else (height, width), grey)
+        return _header_of(image, file)
 
 
-def _all_grey(files: Sequence[Path], headers: Sequence[_Header], color: str) -> bool:
+def _header_of(image: Image.Image, file: Path) -> _Header:
+    width, height = image.size
+    turned = image.getexif().get(_ORIENTATION) in _TURNED
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"The file '{file}' holds several images; save each in a file of its own.")
+    if image.mode in ("I", "F"):
+        raise DataError(f"The image '{file}' has 32-bit pixels; save it with 8 or 16 bits.")
+    grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16")
+    return _Header((width, height) if turned else (height, width), grey)
+
+
+def _of_one_color(
+    found: list[tuple[ImageFile, _Header]], color: str, left_out: list[Unusable] | None
+) -> tuple[list[tuple[ImageFile, _Header]], bool]:
+    """Return the files of one color and whether that is grey; the few of the other color are left out."""
     if color != "auto":
-        return color == "grey"
-    grey = [header.grey for header in headers]
-    if len(set(grey)) > 1:
+        return found, color == "grey"
+    grey = [header.grey for _, header in found]
+    if len(set(grey)) == 1:
+        return found, grey[0]
+    most = sum(grey) > len(grey) / 2
+    odd = [file for file, header in found if header.grey != most]
+    if left_out is None or len(odd) * _FEW > len(found):
         raise DataError(
-            f"'{files[grey.index(True)]}' is grey and '{files[grey.index(False)]}' is in color. Say which all should "
-            "be: color='grey' or color='color'."
+            f"'{found[grey.index(True)][0].path}' is grey and '{found[grey.index(False)][0].path}' is in color. Say "
+            "what all should be: color='grey' or color='color'."
         )
-    return grey[0]
+    has, others = ("in color", "grey") if most else ("grey", "in color")
+    why = f"is {has} and most are {others}. Say what all should be: color='grey' or color='color'."
+    left_out += [Unusable(file.name, f"The image '{file.path}' {why}") for file in odd]
+    return [(file, header) for file, header in found if header.grey == most], most
+
+
+def _image(file: Path, grey: bool, size: tuple[int, int]) -> tuple[NDArray[np.uint8], _Header]:
+    """Return one image as wanted, (1 or 3, h, w), and what its file says of it."""
+    with _opened(file) as image:
+        header = _header_of(image, file)
+        return resized(_decoded(image, grey)[None], size)[0], header
+
+
+def read_mask(file: Path) -> NDArray[np.bool_]:
+    """Return which pixels a mask marks, (h, w): those that are not black, in lossy files those brighter than 127.
+
+    Raises
+    ------
+    DataError, FileUnreadable, EnvironmentFailure
+        If it cannot be read, as for an image.
+    """
+    with warnings.catch_warnings(), _opened(file) as image:
+        warnings.simplefilter("ignore")
+        least = 127 if image.format in _LOSSY else 0
+        opaque = {"RGBA": "RGB", "LA": "L", "PA": "P"}.get(image.mode)
+        values = np.asarray(image if opaque is None else image.convert(opaque))
+    marked = np.asarray(values > least)
+    return np.asarray(marked.any(axis=2) if marked.ndim == 3 else marked)
 
 
 def _decoded(image: Image.Image, grey: bool) -> NDArray[np.uint8]:
@@ -239,8 +435,8 @@ def _from_array_file(file: Path) -> NDArray[np.uint8]:
     array = next(iter(arrays.values()))
     if array.ndim == 5:
         raise DataError(
-            f"The file '{file}' holds clips, an array of five axes: these are taken in Python, as arrays, and not yet "
-            "from files. Load it with numpy and pass the array to fit or anomaly_score."
+            f"The file '{file}' holds clips, an array of five axes: `offnormal fit --video` takes them. "
+            "In Python, load it with numpy and pass the array to fit or anomaly_score."
         )
     try:
         pixels = as_pixels(array)

@@ -169,6 +169,11 @@ class Autoencoder(UnmirroredDetector):
             **_MEMAE_IMAGES, "hidden_sizes": (64, 128, 128, 256), "kernel_sizes": (3,),
             "decoder_hidden_sizes": (128, 128, 256, 256),
         },
+        "memae_video": {
+            "hidden_sizes": (96, 128, 256, 256), "kernel_sizes": (3,), "time_strides": (1, 2, 2, 2),
+            "linear_code": False, "pixel_scaling": "symmetric", "learning_rate": 1e-4, "epochs": 100, "batch_size": 14,
+            "early_stopping": False,
+        },
         "rapp_mnist": {
             "network": "dense", "hidden_sizes": interpolated(784, 20, 10), "latent_dim": 20,
             "activation": "leaky_relu", "batch_norm": True, "learning_rate": 1e-3, "epochs": 200, "batch_size": 256,

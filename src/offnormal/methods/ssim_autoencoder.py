@@ -61,8 +61,9 @@ LAST_GRID = 8
 """Side of the map that the code is made of."""
 HALVINGS = 4
 """Of the paper's network, from 128 to `LAST_GRID`."""
-LAYERS = ((32, 4, 2), (32, 4, 2), (32, 3, 1), (64, 4, 2), (64, 3, 1), (128, 4, 2), (64, 3, 1), (32, 3, 1))
-"""Channels, kernel and stride of the encoder's convolutions for 128×128; the decoder mirrors them."""
+LAYERS = ((1, 4, 2), (1, 4, 2), (1, 3, 1), (2, 4, 2), (2, 3, 1), (4, 4, 2), (2, 3, 1), (1, 3, 1))
+"""Channels in multiples of the first, kernel and stride of the encoder's convolutions for 128×128; the decoder mirrors
+them."""
 CODE_OF_COLUMNS = 8
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey, ITU-R BT.601."""
@@ -203,6 +204,10 @@ class SSIMAutoencoder(BackboneDetector):
     }
 
     latent_dim: int = param(100, "Width of the code; of the columns of a table at most 8.", ge=1, source="CVPR 2019")
+    base_channels: int = param(
+        32, "Channels of the first convolution of images; the others are once, twice and four times as many.", ge=1,
+        source="the papers",
+    )  # fmt: skip
     difference: str = param(
         "ssim", "What is minimized and mapped: structural dissimilarity, or squared error.", choices=("ssim", "l2"),
         source="the paper's two",
@@ -242,7 +247,7 @@ class SSIMAutoencoder(BackboneDetector):
         norm = bool(self.batch_norm)
         if self.hidden_sizes is not None:
             return replace(usual, batch_norm=norm)
-        channels, kernels, strides = zip(*layers_for(min(shape[1:])), strict=True)
+        channels, kernels, strides = zip(*layers_for(min(shape[1:]), self.base_channels), strict=True)
         return replace(usual, hidden_sizes=channels, kernel_sizes=kernels, strides=strides, batch_norm=norm)
 
     def build(self, shape: tuple[int, ...]) -> Method:
@@ -298,13 +303,13 @@ class SSIMAutoencoder(BackboneDetector):
         return difference_named("ssim", seen, window=window, constants=constants)
 
 
-def layers_for(side: int) -> tuple[tuple[int, int, int], ...]:
-    """Return (channels, kernel, stride) of each convolution for images of this side.
+def layers_for(side: int, base: int = 32) -> tuple[tuple[int, int, int], ...]:
+    """Return (channels, kernel, stride) of each convolution for images of this side, the first with `base` channels.
 
     The paper's for 128; for smaller images without its first halvings, for larger ones with more of them.
     """
-    halvings = max(int(math.log2(max(side, 1) / LAST_GRID)), 0) if side >= LAST_GRID else 0
-    if halvings >= HALVINGS:
-        return ((32, 4, 2),) * (halvings - HALVINGS) + LAYERS
-    left_out = [i for i, (_, _, stride) in enumerate(LAYERS) if stride == 2][: HALVINGS - halvings]
-    return tuple(layer for i, layer in enumerate(LAYERS) if i not in left_out)
+    halvings = int(math.log2(side / LAST_GRID)) if side >= LAST_GRID else 0
+    more, fewer = max(halvings - HALVINGS, 0), max(HALVINGS - halvings, 0)
+    left_out = [i for i, (_, _, stride) in enumerate(LAYERS) if stride == 2][:fewer]
+    kept = ((1, 4, 2),) * more + tuple(layer for i, layer in enumerate(LAYERS) if i not in left_out)
+    return tuple((base * times, kernel, stride) for times, kernel, stride in kept)

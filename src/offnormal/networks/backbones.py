@@ -60,6 +60,8 @@ class Plan:
         One for all convolutions, or one for each.
     strides : sequence of int
         The same.
+    time_strides : sequence of int or None
+        The same along the frames of clips. None: as `strides`.
     dense_sizes : sequence of int
         Widths of linear layers between the convolutions and the code.
     dropout : float
@@ -77,6 +79,7 @@ class Plan:
     batch_norm: bool = False
     kernel_sizes: Sequence[int] = (4,)
     strides: Sequence[int] = (STRIDE,)
+    time_strides: Sequence[int] | None = None
     dense_sizes: Sequence[int] = ()
     dropout: float = 0.0
     first_norm: bool = True
@@ -142,7 +145,7 @@ class Plan:
         flat, channels = math.prod(self.feature_map), (self.shape[0], *self.sizes())
         layers: list[nn.Module] = []
         for i, (came, out) in enumerate(pairwise(channels)):
-            kernel, stride = self._each(self.kernel_sizes, i), self._each(self.strides, i)
+            kernel, stride = self._each(self.kernel_sizes, i), self._steps(i)
             convolution = _CONVOLUTION[self._axes](came, out, kernel, stride=stride, padding=(kernel - 1) // 2)
             layers += [self._started(convolution), *self._after(out, self._axes, norm=self.first_norm or i > 0)]
         layers.append(nn.Flatten())
@@ -171,7 +174,7 @@ class Plan:
         if inputs is not None and not self.convolutional:
             chain = self._dense((inputs, *reversed(self.sizes()), math.prod(shape)))
             return chain if len(shape) == 1 else nn.Sequential(*chain, nn.Unflatten(1, shape))
-        if any(self._each(self.kernel_sizes, i) < self._each(self.strides, i) for i in range(len(self.sizes()))):
+        if any(self._each(self.kernel_sizes, i) < max(self._steps(i)) for i in range(len(self.sizes()))):
             raise InvalidParameter(
                 "A decoder with kernels of 1 and strides of 2 makes only every second pixel; give kernel_sizes of 2 or "
                 "more, or decoder_kernel_sizes where the method has them."
@@ -186,12 +189,12 @@ class Plan:
             for came, out in reversed(list(pairwise(widths))):
                 layers = [self._started(nn.Linear(came, out)), *self._after(out, 1), *layers]
         for i in reversed(range(len(channels) - 1)):
-            kernel, stride = self._each(self.kernel_sizes, i), self._each(self.strides, i)
+            kernel, stride = self._each(self.kernel_sizes, i), self._steps(i)
             padding = (kernel - 1) // 2
             # What rounding down lost on the way in comes back, so that the sizes meet exactly.
             lost = tuple(
-                big - ((small - 1) * stride - 2 * padding + kernel)
-                for big, small in zip(grids[i], grids[i + 1], strict=True)
+                big - ((small - 1) * step - 2 * padding + kernel)
+                for big, small, step in zip(grids[i], grids[i + 1], stride, strict=True)
             )
             up = _TRANSPOSED[self._axes](
                 channels[i + 1], channels[i], kernel, stride=stride, padding=padding, output_padding=lost
@@ -208,6 +211,13 @@ class Plan:
     def _each(self, given: Sequence[int], i: int) -> int:
         return given[i] if len(given) > 1 else given[0]
 
+    def _steps(self, i: int) -> tuple[int, ...]:
+        """Return the stride of convolution `i` along each axis of the grid."""
+        stride = self._each(self.strides, i)
+        if self._axes < 3 or self.time_strides is None:
+            return (stride,) * self._axes
+        return (self._each(self.time_strides, i), *(stride,) * (self._axes - 1))
+
     def _grids(self) -> list[tuple[int, ...]]:
         """Return the size of the image before and after each convolution.
 
@@ -216,7 +226,10 @@ class Plan:
         InvalidParameter
             If the image is too small for so many, or there is not a kernel for each.
         """
-        for given, what in ((self.kernel_sizes, "kernel sizes"), (self.strides, "strides")):
+        time_strides = (STRIDE,) if self.time_strides is None else self.time_strides
+        for given, what in (
+            (self.kernel_sizes, "kernel sizes"), (self.strides, "strides"), (time_strides, "strides of time")
+        ):  # fmt: skip
             if len(given) not in (1, len(self.sizes())):
                 raise InvalidParameter(
                     f"There are {len(self.sizes())} convolutions and {len(given)} {what}; "
@@ -224,7 +237,7 @@ class Plan:
                 )
         grids = [self.shape[1:]]
         for i in range(len(self.sizes())):
-            kernel, stride = self._each(self.kernel_sizes, i), self._each(self.strides, i)
+            kernel, stride = self._each(self.kernel_sizes, i), self._steps(i)
             padding = (kernel - 1) // 2
             if min(grids[-1]) + 2 * padding < kernel or min(grids[-1]) < 2:
                 rows = "images" if len(self.shape) == 3 else "clips"
@@ -233,7 +246,9 @@ class Plan:
                     f"{len(self.sizes())} convolutions that halve them; give fewer hidden_sizes, larger {rows}, or "
                     "network='dense'."
                 )
-            grids.append(tuple((side + 2 * padding - kernel) // stride + 1 for side in grids[-1]))
+            grids.append(
+                tuple((n + 2 * padding - kernel) // step + 1 for n, step in zip(grids[-1], stride, strict=True))
+            )
         return grids
 
     def _after(self, channels: int, axes: int, *, norm: bool = True) -> list[nn.Module]:
