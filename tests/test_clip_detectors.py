@@ -248,7 +248,7 @@ def test_files_the_command_line_and_the_report_say_that_they_take_no_clips(tmp_p
 
     for words, said in (
         (("fit", array, "-o", tmp_path / "other.offnormal"), "holds clips"),
-        (("evaluate", model, array, "--anomaly", "x"), "fitted to clips"),
+        (("evaluate", model, array, "--anomaly", "x"), "--frame-labels FILE is needed"),
         (("explain", model, array), "fitted to clips"),
         (("report", model, array, "-o", tmp_path / "report.html"), "fitted to clips"),
     ):

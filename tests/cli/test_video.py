@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 import offnormal
 from offnormal import thresholds
@@ -188,3 +189,50 @@ def test_clips_of_arrays_can_be_scored_too(run, model, tmp_path):
     scored = [float(row["anomaly_score"]) for row in rows if row["anomaly_score"]]
     expected = [offnormal.load(model).anomaly_score(clips_of(film[0][:, None], LENGTH)) for film in films]
     assert scored == pytest.approx(np.concatenate(expected), rel=1e-12)
+
+
+def test_evaluate_holds_scores_of_frames_against_a_table_of_frames_or_of_spans(
+    run: Callable[..., Any], films: Path, model: Path, tmp_path: Path
+) -> None:
+    scores = {one.name: score_frames(offnormal.load(model), one) for one in read_recordings(films / "test")}
+    odd = {"1": range(0), "2": range(10, 17)}
+    frames, spans = tmp_path / "frames.csv", tmp_path / "spans.csv"
+    lines = [f"{name},{i},{int(i in odd[name])}" for name in odd for i in range(len(scores[name]))]
+    frames.write_text("video,frame,label\n" + "\n".join(lines))
+    spans.write_text("video,first,last\n2,10,16\n")
+    records = [
+        json.loads(run("evaluate", model, films / "test", "--frame-labels", path, "--json").stdout)
+        for path in (frames, spans)
+    ]
+    assert records[0] == records[1]
+    labels = {name: np.isin(np.arange(len(one)), odd[name]) for name, one in scores.items()}
+    y, values = np.concatenate(list(labels.values())), np.concatenate(list(scores.values()))
+    known = np.isfinite(values)
+    assert records[0]["frame_auroc"] == pytest.approx(roc_auc_score(y[known], values[known]))
+    second = np.isfinite(scores["2"])
+    expected = roc_auc_score(labels["2"][second], scores["2"][second])
+    assert records[0]["frame_auroc_per_video"] == pytest.approx(expected)
+    assert records[0]["videos_of_one_class"] == 1
+    assert records[0]["left_out"] == (~known).sum()
+    told = run("evaluate", model, films / "test", "--frame-labels", spans)
+    assert "(1 of one class left out)" in " ".join(told.output.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("video,frame\n1,0\n", "need columns video, frame and label"),
+        ("video,frame,label\n9,0,1\n", "names the recording '9'"),
+        ("video,first,last\n2,3,99\n", "Line 2 of"),
+        ("video,first,last\n2,5,3\n", "Line 2 of"),
+        ("video,frame,label\n2,5,7\n", "a label is 0 or 1"),
+    ],
+)
+def test_labels_of_frames_that_do_not_fit_are_said(
+    run: Callable[..., Any], films: Path, model: Path, tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    result = run("evaluate", model, films / "test", "--frame-labels", path)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from offnormal.cli import pictures, reading
+from offnormal.cli import pictures, reading, recordings
 from offnormal.cli.console import answers, how_many, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
+    AlignOption,
     AnomalyOption,
     DataArgument,
     DataFormatOption,
@@ -47,6 +48,17 @@ def evaluate(
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
     image_column: ImageColumnOption = None,
+    frame_labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Video: a table of labels: columns video, frame and label (0, 1), or video, first and last, spans of "
+            "anomalous frames.",
+            show_default=False,
+            rich_help_panel="Video",
+        ),
+    ] = None,
+    align: AlignOption = None,
     strict: StrictOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -60,10 +72,22 @@ def evaluate(
     with warnings_as_lines(quiet):
         import numpy as np
 
-        from offnormal.cli import labels, measuring, pictured, scoring
+        from offnormal.cli import filmed, labels, measuring, pictured, scoring
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
+        if recordings.seen_by(detector):
+            if frame_labels is None:
+                raise InvalidParameter("--frame-labels FILE is needed: a table that says which frames are anomalous.")
+            recordings.refuse_options(data, {
+                "--label": label, "--anomaly": anomaly, "--normal": normal, "--names": names,
+                "--data-format": data_format, "--image-column": image_column, "--bootstrap": draws,
+            })  # fmt: skip
+            found = filmed.measured(detector, data, frame_labels, align or "center", strict=strict, quiet=quiet)
+            record = {"model": model, "data": data} | found
+            print_json(record) if as_json else filmed.tell(record)
+            return
+        recordings.refuse_video_options(data, {"--frame-labels": frame_labels, "--align": align})
         if label is None and not pictures.seen_by(detector):
             raise InvalidParameter("--label COLUMN is needed: it names the column that holds the labels.")
         rows = reading.rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,7 +51,7 @@ StrictOption = Annotated[
     bool,
     typer.Option(
         "--strict",
-        help="Images: stop at the first file that cannot be used, instead of leaving it out and saying so.",
+        help="Images, video: stop at the first file that cannot be used, instead of leaving it out and saying so.",
         rich_help_panel="Images",
     ),
 ]
@@ -67,6 +67,14 @@ ImageColumnOption = Annotated[
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings or summary; only errors.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, for scripts.")]
+AlignOption = Annotated[
+    Literal["center", "last"] | None,
+    typer.Option(
+        help="Video: a frame's score is that of the clip around it (the default), or of the clip that ends with it.",
+        show_default=False,
+        rich_help_panel="Video",
+    ),
+]
 LabelOption = Annotated[
     str | None,
     typer.Option(

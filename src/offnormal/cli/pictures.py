@@ -82,7 +82,9 @@ def refuse_image_options(data: str, given: Mapping[str, object]) -> None:
 def expect_kind(data: str, detector: Detector) -> None:
     """Raise if the model is of images and DATA is a table, or the other way round, or the model is of clips."""
     if seen_by(detector) and detector.schema_.noun == "clip":
-        raise NotSupported("The model was fitted to clips: `offnormal score` takes videos, this command does not yet.")
+        raise NotSupported(
+            "The model was fitted to clips: `score`, `evaluate` and `report` take videos, this command does not."
+        )
     if seen_by(detector) and not are_images(data) and not is_list(data):
         raise _of_a_table(data, detector)
     if not seen_by(detector) and are_images(data):

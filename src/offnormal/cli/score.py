@@ -9,6 +9,7 @@ import typer
 from offnormal.cli import pictures, reading, recordings
 from offnormal.cli.console import answers, how_many, messages, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
+    AlignOption,
     DataArgument,
     DataFormatOption,
     EncodingOption,
@@ -63,14 +64,6 @@ MapsOption = Annotated[
         metavar="FOLDER",
         help="Images: write the residual maps of the flagged ones here, as 16-bit grey PNG files on one scale.",
         show_default=False,
-    ),
-]
-AlignOption = Annotated[
-    Literal["center", "last"] | None,
-    typer.Option(
-        help="Video: a frame's score is that of the clip around it (the default), or of the clip that ends with it.",
-        show_default=False,
-        rich_help_panel="Video",
     ),
 ]
 

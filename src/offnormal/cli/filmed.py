@@ -1,0 +1,126 @@
+"""What `evaluate` says of video: scores of frames against the frames that a file calls anomalous."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from offnormal.cli import recordings
+from offnormal.cli.console import answers, how_many, listed, say
+from offnormal.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from offnormal.detector import Detector
+
+    Array = np.ndarray[Any, Any]
+
+_FORMS = "columns video, frame and label (0 or 1), or video, first and last (spans of anomalous frames, ends included)"
+
+
+def measured(detector: Detector, data: str, labels: str, align: str, *, strict: bool, quiet: bool) -> dict[str, Any]:
+    """Score every recording of DATA and hold the scores against the labels.
+
+    Parameters
+    ----------
+    labels : str
+        A table with one row per frame, or one per span of anomalous frames.
+
+    Raises
+    ------
+    DataError
+        If the labels are not such a table, name other recordings or frames, or all scored frames are of one class.
+    """
+    import numpy as np
+
+    from offnormal.metrics import ranking
+    from offnormal.metrics.frames import frame_auroc, regularity
+
+    columns, counts = recordings.scored(detector, data, align, strict=strict, quiet=quiet)
+    names = np.asarray(columns["video"])
+    y = _labels(labels, names, columns["frame"])
+    counted = np.isfinite(columns["anomaly_score"]) & (y >= 0)
+    if not counted.any():
+        raise DataError(f"No scored frame of {data!r} has a label in {labels!r}.")
+    parts = [counted & (names == name) for name in dict.fromkeys(names[counted].tolist())]
+    scores, truths = [columns["anomaly_score"][part] for part in parts], [y[part] for part in parts]
+    plain = frame_auroc(scores, truths)
+    regular = frame_auroc([1 - regularity(one) for one in scores], truths)
+    pooled_scores, pooled = np.concatenate(scores), np.concatenate(truths)
+    at_cut = ranking.f1_at_cut(pooled, pooled_scores, detector.threshold_.value)
+    return {
+        "videos": plain.videos,
+        "frames": len(pooled),
+        "anomalies": int(pooled.sum()),
+        "left_out": len(y) - len(pooled),
+        "frame_auroc": plain.micro,
+        "frame_auroc_per_video": plain.macro,
+        "videos_of_one_class": plain.left_out,
+        "frame_auroc_by_regularity": regular.micro,
+        "average_precision": ranking.average_precision(pooled, pooled_scores),
+        "rule": detector.threshold_.rule,
+        "flagged": int((pooled_scores > detector.threshold_.value).sum()),
+        "precision": at_cut.precision,
+        "recall": at_cut.recall,
+        "f1": at_cut.f1,
+        "false_alarm_rate": float((pooled_scores[pooled == 0] > detector.threshold_.value).mean()),
+        "unreadable": counts["unreadable"],
+    }
+
+
+def tell(record: Mapping[str, Any]) -> None:
+    """Print what `measured` found."""
+    from rich.table import Table
+
+    console = answers()
+    share = record["anomalies"] / record["frames"]
+    counts = f"{how_many(record['frames'], 'frame')} of {how_many(record['videos'], 'recording')}"
+    left = f"; {how_many(record['left_out'], 'frame')} without score or label left out" if record["left_out"] else ""
+    say(console, f"{counts}, {record['anomalies']:,} of them anomalous ({share:.2%}){left}")
+    ranking = Table("ranking of frames", "value")
+    ranking.add_row("AUROC, all recordings pooled", f"{record['frame_auroc']:.4f}")
+    if record["frame_auroc_per_video"] is not None:
+        without = record["videos_of_one_class"]
+        alone = f" ({without:,} of one class left out)" if without else ""
+        ranking.add_row(f"AUROC, mean over recordings{alone}", f"{record['frame_auroc_per_video']:.4f}")
+    ranking.add_row(
+        "AUROC by regularity, as in papers (scales each recording)", f"{record['frame_auroc_by_regularity']:.4f}"
+    )
+    ranking.add_row("average precision", f"{record['average_precision']:.4f}")
+    console.print(ranking)
+    cut = Table("rule", "flagged", "precision", "recall", "F1", "false alarms")
+    figures = (f"{record[name]:.4f}" for name in ("precision", "recall", "f1"))
+    cut.add_row(record["rule"], f"{record['flagged']:,}", *figures, f"{record['false_alarm_rate']:.2%}")
+    console.print(cut)
+
+
+def _labels(path: str, names: Array, frames: Array) -> Array:
+    """Return 1 for an anomalous frame, 0 for a normal one, −1 for one that the file says nothing of."""
+    import numpy as np
+
+    from offnormal.data.tables import read_table
+
+    table = read_table(path, text_columns=("video",))
+    columns = set(table.column_names)
+    spans = {"video", "first", "last"} <= columns
+    if not spans and not {"video", "frame", "label"} <= columns:
+        raise DataError(f"The labels of frames in {path!r} need {_FORMS}; it has {listed(table.column_names)}.")
+    known = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
+    y = np.full(len(names), 0 if spans else -1)
+    for number, row in enumerate(table.to_pylist(), start=2):
+        places = known.get(row["video"])
+        if places is None:
+            raise DataError(
+                f"Line {number} of {path!r} names the recording {row['video']!r}; the data has {listed(known)}."
+            )
+        wanted = (row["first"], row["last"]) if spans else (row["frame"], row["frame"])
+        label = 1 if spans else row["label"]
+        whole = all(isinstance(value, int) and 0 <= value < len(places) for value in wanted)
+        if not whole or wanted[0] > wanted[1] or label not in (0, 1):
+            raise DataError(
+                f"Line {number} of {path!r} cannot be used: {row}. Frames are counted from 0, {row['video']!r} has "
+                f"{len(frames[places]):,}, and a label is 0 or 1."
+            )
+        y[places[wanted[0] : wanted[1] + 1]] = label
+    return y
