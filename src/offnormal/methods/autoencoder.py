@@ -38,18 +38,18 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.backbone_detector import UnmirroredDetector
-from offnormal.batches import Batch, Batches
+from offnormal.batches import Batch
 from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding
 from offnormal.networks.mlp import interpolated
-from offnormal.networks.residuals import ResidualModel, falls_of_parts
+from offnormal.networks.residuals import ReconstructionReasons, ResidualModel
 from offnormal.networks.similarity import DIFFERENCES, WINDOW, Difference, difference_named
 from offnormal.parameters import param
 from offnormal.pretraining import layer_wise
 
 
-class AutoencoderNetwork(Autoencoding, Method):
+class AutoencoderNetwork(ReconstructionReasons, Autoencoding, Method):
     """Encoder, decoder, and what their residuals usually look like.
 
     Parameters
@@ -108,11 +108,6 @@ class AutoencoderNetwork(Autoencoding, Method):
         )
         return (*layers, whole)
 
-    def summarize(self, batches: Batches) -> None:
-        """Note what residuals look like, for reasons; the score needs nothing."""
-        if self.residuals is not None:
-            self.residuals.learn(batches, self.reconstruct)
-
     def score(self, x: Tensor) -> Tensor:
         """Return Σ D(x, x′), float64, shape (b,), never negative; of the default D, ‖x − x′‖²."""
         return self.difference(x.double(), self.reconstruct(x).double()).flatten(1).sum(1)
@@ -120,15 +115,6 @@ class AutoencoderNetwork(Autoencoding, Method):
     def score_map(self, x: Tensor) -> Tensor:
         """Return D(x, x′) summed over channels, (b, c, h, w) -> (b, h, w); its sum over pixels is the score."""
         return self.difference(x, self.reconstruct(x)).sum(1)
-
-    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far the score falls if that column alone takes its best replacement.
-
-        A column's own residual is no such measure: one wrong value spoils the reconstruction of the others too.
-        """
-        return falls_of_parts(
-            lambda rows: {"reconstruction": self.score(rows)}, self.residuals, x, self.reconstruct(x), groups, n_groups
-        )
 
 
 _PAPER = {"latent_dim": 1, "scaling": "minmax", "learning_rate": 1e-4, "early_stopping": False}

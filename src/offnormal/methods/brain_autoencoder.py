@@ -43,14 +43,14 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.backbone_detector import BackboneDetector
-from offnormal.batches import Batch, Batches
+from offnormal.batches import Batch
 from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.adversarial import gradient_penalty
 from offnormal.networks.autoencoding import Autoencoding
 from offnormal.networks.backbones import Plan, hidden_activations
 from offnormal.networks.residual_blocks import batch_norm, layer_norm
-from offnormal.networks.residuals import ResidualModel, falls_of_parts
+from offnormal.networks.residuals import ReconstructionReasons, ResidualModel
 from offnormal.networks.spatial import (
     column_penalty,
     dense_code,
@@ -72,7 +72,7 @@ GAME_BETAS = (0.5, 0.9)
 Penalty = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 
 
-class BrainAutoencoderNetwork(Autoencoding, Method):
+class BrainAutoencoderNetwork(ReconstructionReasons, Autoencoding, Method):
     """Encoder, decoder, and for AnoVAEGAN a critic.
 
     Parameters
@@ -198,11 +198,6 @@ class BrainAutoencoderNetwork(Autoencoding, Method):
         critic = Update("critic", self.critic_losses, tuple(self.critic.parameters()), adam)  # of one name: one Adam
         return (Phase("adversarial", (vae, generator, *[critic] * self.critic_steps), self.epochs),)
 
-    def summarize(self, batches: Batches) -> None:
-        """Note what residuals look like, for reasons; the score needs nothing."""
-        if self.residuals is not None:
-            self.residuals.learn(batches, self.reconstruct)
-
     # --- scoring --------------------------------------------------------------------------------------------------
 
     def score(self, x: Tensor) -> Tensor:
@@ -216,12 +211,6 @@ class BrainAutoencoderNetwork(Autoencoding, Method):
         """
         rebuilt = self.reconstruct(x)
         return ((x - rebuilt).clamp(min=0) if self.hyperintense else _absolute(x, rebuilt)).sum(1)
-
-    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far the score falls if that column alone takes its best replacement."""
-        return falls_of_parts(
-            lambda rows: {"reconstruction": self.score(rows)}, self.residuals, x, self.reconstruct(x), groups, n_groups
-        )
 
 
 def divergence_from_prior(mean: Tensor, log_deviation: Tensor) -> Tensor:

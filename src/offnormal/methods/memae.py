@@ -38,17 +38,17 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.backbone_detector import UnmirroredDetector
-from offnormal.batches import Batch, Batches
+from offnormal.batches import Batch
 from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding, squared_error
 from offnormal.networks.backbones import Plan
 from offnormal.networks.memory import Memory, entropy
-from offnormal.networks.residuals import ResidualModel, falls_of_parts
+from offnormal.networks.residuals import ReconstructionReasons, ResidualModel
 from offnormal.parameters import param
 
 
-class MemAENetwork(Autoencoding, Method):
+class MemAENetwork(ReconstructionReasons, Autoencoding, Method):
     """Encoder, memory, decoder, and what their residuals usually look like.
 
     Parameters
@@ -106,23 +106,9 @@ class MemAENetwork(Autoencoding, Method):
         adam = partial(torch.optim.Adam, lr=self.learning_rate, fused=True)
         return (Phase("end_to_end", (Update("end_to_end", self.losses, tuple(self.parameters()), adam),), self.epochs),)
 
-    def summarize(self, batches: Batches) -> None:
-        """Note what residuals look like, for reasons; the score needs nothing."""
-        if self.residuals is not None:
-            self.residuals.learn(batches, self.reconstruct)
-
     def score(self, x: Tensor) -> Tensor:
         """Return ‖x − x̂‖², float64, shape (b,), never negative."""
         return squared_error(x.double(), self.reconstruct(x).double())
-
-    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column, how far the score falls if that column alone takes its best replacement.
-
-        A column's own residual is no such measure: one wrong value spoils the reconstruction of the others too.
-        """
-        return falls_of_parts(
-            lambda rows: {"reconstruction": self.score(rows)}, self.residuals, x, self.reconstruct(x), groups, n_groups
-        )
 
 
 _IMAGES = {

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.backbone_detector import BackboneDetector
-from offnormal.batches import Batch, Batches
+from offnormal.batches import Batch
 from offnormal.errors import InvalidParameter
 from offnormal.method import Method, Phase, Update
 from offnormal.networks.autoencoding import Autoencoding
@@ -53,7 +53,7 @@ from offnormal.networks.patches import (
     middle_patches,
     random_patches,
 )
-from offnormal.networks.residuals import ResidualModel, falls_of_parts
+from offnormal.networks.residuals import ReconstructionReasons, ResidualModel
 from offnormal.networks.similarity import BERGMANN, WANG, WINDOW, Difference, difference_named
 from offnormal.parameters import param
 
@@ -69,7 +69,7 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey, ITU-R BT.601."""
 
 
-class PatchAutoencoder(Autoencoding, Method):
+class PatchAutoencoder(ReconstructionReasons, Autoencoding, Method):
     """Encoder and decoder of patches, and what they make of an image.
 
     Parameters
@@ -137,11 +137,6 @@ class PatchAutoencoder(Autoencoding, Method):
         step = Update("end_to_end", self.losses, tuple(self.parameters()), adam)
         return (Phase("end_to_end", (step,), self.epochs),)
 
-    def summarize(self, batches: Batches) -> None:
-        """Note what the residuals of a table look like, for reasons; the score needs nothing."""
-        if self.residuals is not None:
-            self.residuals.learn(batches, self.reconstruct)
-
     def encode(self, x: Tensor) -> Tensor:
         """Return the code (b, d); of patches, their codes' mean."""
 
@@ -170,12 +165,6 @@ class PatchAutoencoder(Autoencoding, Method):
         if x.ndim == 2:
             return self.difference(x.double(), self.reconstruct(x).double()).sum(1)
         return self.score_map(x).double().flatten(1).mean(1)
-
-    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
-        """Return, per column of a table, how far the score falls if that column alone takes its best replacement."""
-        return falls_of_parts(
-            lambda rows: {"reconstruction": self.score(rows)}, self.residuals, x, self.reconstruct(x), groups, n_groups
-        )
 
     def _over_patches(self, function: Callable[[Tensor], Tensor], seen: Tensor) -> Tensor:
         return function(seen) if self.patch is None else averaged_over_patches(function, seen, self.patch, self.stride)

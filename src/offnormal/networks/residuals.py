@@ -178,3 +178,31 @@ def falls_of_parts(
 
     falls = replacement_falls(x, measures, model, x - rebuilt, groups, n_groups)
     return dict(zip(parts(x[:1]), falls, strict=True))
+
+
+class ReconstructionReasons:
+    """Reasons for a score that is the error of a reconstruction; a part of a method's module.
+
+    Attributes
+    ----------
+    residuals : ResidualModel or None
+        Of the columns of a table; images have none.
+    """
+
+    residuals: ResidualModel | None
+    reconstruct: Measure
+    score: Measure
+
+    def summarize(self, batches: Batches) -> None:
+        """Note what the residuals of a table look like, for reasons; the score needs nothing."""
+        if self.residuals is not None:
+            self.residuals.learn(batches, self.reconstruct)
+
+    def contributions(self, x: Tensor, groups: Tensor, n_groups: int) -> Mapping[str, Tensor]:
+        """Return, per column, how far the score falls if that column alone takes its best replacement.
+
+        A column's own residual is no such measure: one wrong value spoils the reconstruction of the others too.
+        """
+        return falls_of_parts(
+            lambda rows: {"reconstruction": self.score(rows)}, self.residuals, x, self.reconstruct(x), groups, n_groups
+        )
