@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types contract bench clean
+.PHONY: help venv demo test check lint types contract browser bench clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -37,10 +37,20 @@ types: venv  ## static types, strict
 contract: venv  ## which room may import which
 	$(BIN)/lint-imports --no-cache
 
+browser:  ## the system's Chromium, for the tests of pages, where it may be installed
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$name > /dev/null && exit 0; done; \
+	if command -v apt-get > /dev/null && { [ "$$(id -u)" = 0 ] || sudo -n true 2> /dev/null; }; then \
+	  root=$$([ "$$(id -u)" = 0 ] || echo sudo -n); install="apt-get install -qq --yes --no-install-recommends chromium"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  $$root timeout 180 $$install > /dev/null 2>&1 || { $$root timeout 60 apt-get update -qq > /dev/null 2>&1; \
+	  $$root timeout 180 $$install > /dev/null 2>&1; } || true; \
+	fi
+
 check: lint types contract  ## what a developer runs before a commit
 	$(BIN)/python -m pytest -q -n auto -m "not slow"
 
-test: lint types contract  ## everything CI runs
+test: lint types contract browser  ## everything CI runs
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 bench: venv  ## speed in one run; writes benchmarks/out/

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -160,9 +161,12 @@ def test_the_page_holds_its_pictures_and_loads_nothing(detector: PCAReconstructi
     assert len(pictures) == 1 + 3 * 5
     assert all(re.match(r'src="data:image/png;base64,[\w+/=]+" alt="[^"]{6,}" width="\d+"', one) for one in pictures)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in source
-    assert not re.search(r"https?:|<script|@import|url\(", source)
+    assert not re.search(r"https?:|<script[^>]* src|@import|url\(", source)
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'\"" in source, "the policy allows this script alone"
     assert "good/<" not in source, "names are escaped"
-    text = re.sub(r"<style>.*?</style>|<[^>]*>", " ", source, flags=re.DOTALL)
+    text = re.sub(r"<style>.*?</style>|<script.*?</script>|<[^>]*>", " ", source, flags=re.DOTALL)
     for said in {"en": ("23 images", "Most anomalous images"), "ko": ("이미지 23장", "이상 점수 상위 이미지")}[lang]:
         assert said in text
     assert "16×16" in text

@@ -112,6 +112,24 @@ def warn_of_training_images(detector: Detector, rows: Any, y: Array, counted: Ar
         )
 
 
+def labeled(rows: Any) -> bool:
+    """Return whether the layout of some images says of each whether it is normal, and there are both kinds."""
+    return {file.anomalous for file in getattr(rows, "files", ())} == {True, False}
+
+
+def known_of(rows: Any, kept: Array) -> dict[str, Any]:
+    """Return what the report can show of images in files: their kinds, and the pixels that masks mark."""
+    if not hasattr(rows, "files"):
+        return {}
+    files = [rows.files[place] for place in kept]
+
+    def mask_of(row: int) -> Array | None:
+        found = None if files[row].mask is None else _mask(rows, int(kept[row]), [])
+        return None if found is None else _at_centers(found, rows.shape[1:])
+
+    return {"kinds": [file.kind for file in files], "mask_of": mask_of if any(file.mask for file in files) else None}
+
+
 def _mask(rows: FilesToScore, place: int, left_out: list[dict[str, str]]) -> Array | None:
     """Return the mask of an anomalous image, or None with the reason noted."""
     from offnormal.data.images import read_mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,13 +13,14 @@ from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
     EncodingOption,
+    ImageColumnOption,
     JsonOption,
     LabelOption,
     ModelArgument,
     NamesOption,
     NormalOption,
     QuietOption,
-    SkipUnreadableOption,
+    StrictOption,
 )
 from offnormal.cli.progress import working
 from offnormal.errors import DataError, InvalidParameter
@@ -39,7 +40,8 @@ def report(
     names: NamesOption = None,
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
-    skip_unreadable: SkipUnreadableOption = False,
+    image_column: ImageColumnOption = None,
+    strict: StrictOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +55,7 @@ def report(
         raise InvalidParameter("--json and -o - would both write to standard output; write the page to a file.")
     reading.expect_writable(output, [".html", ".htm"], inputs=[data])
     with warnings_as_lines(quiet):
-        from offnormal.cli import labels
+        from offnormal.cli import labels, pictured
         from offnormal.report import render
 
         with working(f"Loading {model}", quiet):
@@ -68,18 +70,30 @@ def report(
             data_format=data_format,
             encoding=encoding,
             label=label,
-            skip_unreadable=skip_unreadable,
+            image_column=image_column,
+            strict=strict,
+            every=named,
             quiet=quiet,
         )
         noun, y = noun_of(detector), None
-        if label is not None or named:
+        if label is not None or named or pictured.labeled(rows):
             y, counted = labels.of(rows, data, label, anomaly or [], normal or [])
             if not counted.all():
                 left = how_many(int((~counted).sum()), noun)
                 raise DataError(f"{left} without a label that counts; leave them out of the data.")
+        changes: dict[str, Any] = {}
+        known: dict[str, Any] = {}
+        if pictures.seen_by(detector):
+            files = rows
+            kept, rows = pictures.in_memory(files, quiet)
+            changes = pictures.changes(files)
+            known = pictured.known_of(files, kept)
+            if y is not None:
+                y = y[kept]
+                labels.expect_both(y, noun)
         with working(f"Writing {output}", quiet):
-            render(detector, rows, output, labels=y, lang=lang, top=top)
+            render(detector, rows, output, labels=y, lang=lang, top=top, **known)
     if as_json:
-        print_json({"output": output, "rows": len(rows), "lang": lang})
+        print_json({"output": output, "rows": len(rows), "lang": lang} | changes)
     elif not quiet and output != reading.STANDARD_STREAM:
         say(answers(), f"The report on {how_many(len(rows), noun)} is in {output}; open it in a browser.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from offnormal.data.writing import replacing
 from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError
 from offnormal.report.evidence import FittedDetector, gather, of_images
+from offnormal.report.images import MaskOf
 from offnormal.report.page import page
 from offnormal.report.words import LANGUAGES, Words
 
@@ -23,6 +25,8 @@ def render(
     *,
     lang: str = "en",
     labels: Any = None,
+    kinds: Sequence[str | None] | None = None,
+    mask_of: MaskOf | None = None,
     title: str | None = None,
     top: int = 20,
 ) -> None:
@@ -39,6 +43,10 @@ def render(
     lang : {"en", "ko"}
     labels : array of 0 and 1, shape (rows,), optional
         1 = anomaly. They make the block "Evaluation with labels" and nothing else.
+    kinds : sequence of str or None, shape (rows,), optional
+        Of images, what each is: "good", "scratch". They are counted apart.
+    mask_of : callable, optional
+        Number of an image -> the pixels that a mask marks, (h, w) of the model's size, or None; for the images listed.
     title : str, optional
         Replaces "Anomaly report".
     top : int
@@ -56,7 +64,7 @@ def render(
     if top < 1:
         raise InvalidParameter(f"top must be an int, at least 1; got {top!r}. It is the number of rows to list.")
     words = Words(lang, of_images=of_images(detector))
-    evidence = gather(detector, table, labels=labels, top=top)
+    evidence = gather(detector, table, labels=labels, kinds=kinds, mask_of=mask_of, top=top)
     _write(_template().render(page(detector, evidence, words, title)), destination)
 
 

@@ -24,7 +24,8 @@ from offnormal.explanation import Explanation
 from offnormal.report.axes import Axis, Floats
 from offnormal.report.charts import Cloud, Histogram
 from offnormal.report.evaluation import Evaluation, check_labels, evaluate
-from offnormal.report.images import ImageRows, Pictured, pictured
+from offnormal.report.explore import Explorable, kinds_of
+from offnormal.report.images import ImageRows, MaskOf, Pictured, pictured
 from offnormal.thresholds import Cut
 
 Flags = NDArray[np.bool_]
@@ -178,6 +179,7 @@ class Evidence:
     pictured: Pictured | None = None
     names: tuple[str, ...] = ()
     of_one_color: int = 0
+    explorable: Explorable | None = None
 
 
 def of_images(detector: FittedDetector) -> bool:
@@ -185,7 +187,15 @@ def of_images(detector: FittedDetector) -> bool:
     return isinstance(detector.schema_, ImageSchema)
 
 
-def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 20) -> Evidence:
+def gather(
+    detector: FittedDetector,
+    X: Any,
+    *,
+    labels: Any = None,
+    kinds: Sequence[str | None] | None = None,
+    mask_of: MaskOf | None = None,
+    top: int = 20,
+) -> Evidence:
     """Score the rows and collect what the report shows.
 
     Parameters
@@ -193,6 +203,10 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
     X : array, frame or images, one row per row of the report
     labels : array of 0 and 1, shape (rows,), optional
         1 = anomaly. Used for the evaluation alone.
+    kinds : sequence of str or None, optional
+        Of each image.
+    mask_of : callable, optional
+        Number of an image -> the pixels that a mask marks, (h, w) of the model's size, or None.
     top : int
         How many of the most anomalous rows to list.
 
@@ -213,6 +227,7 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
     flagged = scores > cut
     clouds, n_axes = codes(detector, table, flagged)
     listed = listed_rows(detector, table, scores, flagged, top)
+    y = None if labels is None else check_labels(labels, len(scores))
     return Evidence(
         n_rows=len(scores),
         n_flagged=int(flagged.sum()),
@@ -224,11 +239,12 @@ def gather(detector: FittedDetector, X: Any, *, labels: Any = None, top: int = 2
         clouds=clouds,
         n_code_axes=n_axes,
         columns=() if images else summarize_columns(table, detector.schema_, detector.reference_),
-        evaluation=None if labels is None else evaluate(check_labels(labels, len(scores)), scores, flagged),
+        evaluation=None if y is None else evaluate(y, scores, flagged),
         unknown_columns=table.unknown,
-        pictured=pictured(detector, images, listed.rows) if images else None,
+        pictured=pictured(detector, images, listed.rows, mask_of) if images else None,
         names=tuple(images.names[i] for i in listed.rows) if images else (),
         of_one_color=images.of_one_color() if images else 0,
+        explorable=Explorable(scores, float(cut), kinds_of(kinds), y) if images else None,
     )
 
 

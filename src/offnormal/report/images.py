@@ -26,12 +26,15 @@ from offnormal.residual_places import Place, places
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
+MaskOf = Callable[[int], "NDArray[np.bool_] | None"]
+"""Number of an image -> the pixels that its mask marks, in the model's size; None without a mask."""
 
 SIDE = 160
 """The longer side of a picture on the page, and the most pixels it has."""
 _FULL_SIZE_UP_TO = 20  # pictures beyond that get smaller, so that the page stays below 5 MB
 _LEAST_SIDE = 48
 _PLACES = 3
+_STENCIL = (255, 150, 60)
 _TICKS = (0.0, 0.25, 1.0)  # of the scale's end; the color goes by the square root, so they stand evenly
 
 
@@ -77,21 +80,30 @@ class Pictured:
         The residual of each pixel; None for a method without.
     places : tuple of tuple of Place
         Of each image, where its residual lies.
+    beyond : ndarray of bool, shape (n, h, w), or None
+        The pixels beyond the cut, where the cut is one of pixels.
+    marked : tuple of (ndarray of bool, shape (h, w), or None)
+        The pixels that masks mark, of each image; empty where there are no masks.
     """
 
     inputs: Bytes
     rebuilt: Bytes | None
     maps: NDArray[np.float32] | None
     places: tuple[tuple[Place, ...], ...]
+    beyond: NDArray[np.bool_] | None = None
+    marked: tuple[NDArray[np.bool_] | None, ...] = ()
 
 
-def pictured(detector: Any, rows: ImageRows, chosen: Rows) -> Pictured:
+def pictured(detector: Any, rows: ImageRows, chosen: Rows, mask_of: MaskOf | None = None) -> Pictured:
     """Collect what is shown of the listed images."""
     picked = rows.take(chosen)
     maps = _if_supported(detector.residual_maps, picked)
     rebuilt = _if_supported(detector.reconstruct, picked)
     found = () if maps is None else tuple(places(one, _PLACES) for one in maps)
-    return Pictured(rows.bytes_of(chosen), None if rebuilt is None else _as_bytes(rebuilt), maps, found)
+    beyond = _if_supported(detector.defect_masks, picked)
+    marked = () if mask_of is None else tuple(mask_of(int(row)) for row in chosen)
+    bytes_rebuilt = None if rebuilt is None else _as_bytes(rebuilt)
+    return Pictured(rows.bytes_of(chosen), bytes_rebuilt, maps, found, beyond, marked)
 
 
 def _if_supported(ask: Callable[[Any], Any], images: Any) -> Any:
@@ -143,6 +155,13 @@ def _figures(
     if found.maps is not None:
         alt = words("pictures.residual_alt", name=name, places="; ".join(_places(found, i, words)))
         figures.append((_heat(found.maps[i], step, peak), alt, words("pictures.residual")))
+    if found.beyond is not None:
+        share = f"{found.beyond[i].mean():.1%}"
+        alt = words("pictures.beyond_alt", name=name, share=share)
+        figures.append((_stencil(found.inputs[i], found.beyond[i], small, step), alt, words("pictures.beyond")))
+    if found.marked and (mask := found.marked[i]) is not None:
+        alt = words("pictures.marked_alt", name=name, share=f"{mask.mean():.1%}")
+        figures.append((_stencil(found.inputs[i], mask, small, step), alt, words("pictures.marked")))
     return figures
 
 
@@ -180,6 +199,15 @@ def _photo(pixels: Bytes, small: tuple[int, int]) -> str:
     """Return an image (c, h, w) as a data URI; of four channels the first three."""
     image = resized(pixels[None, :3], small)[0]
     return _png(image[0] if len(image) == 1 else np.moveaxis(image, 0, 2))
+
+
+def _stencil(pixels: Bytes, mask: NDArray[np.bool_], small: tuple[int, int], step: int) -> str:
+    """Return an image in faint grey with the pixels of a mask in one color; where several make one, any of them."""
+    rows, columns = (np.arange(0, length, step) for length in mask.shape)
+    some = np.maximum.reduceat(np.maximum.reduceat(mask, rows, axis=0), columns, axis=1)
+    grey = resized(pixels[None, :3], small)[0].mean(0)
+    faint = np.repeat((90 + grey * 0.3)[:, :, None], 3, axis=2)
+    return _png(np.where(some[:, :, None], np.array(_STENCIL), faint).astype(np.uint8))
 
 
 def _heat(residuals: NDArray[np.float32], step: int, peak: float) -> str:

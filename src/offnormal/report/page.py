@@ -12,6 +12,7 @@ from offnormal import thresholds
 from offnormal.report import card, charts, curves, reasons
 from offnormal.report.evaluation import Measure
 from offnormal.report.evidence import DRAWN_FLAGGED, DRAWN_REST, Evidence, FittedDetector
+from offnormal.report.explore import explored
 from offnormal.report.numerals import measure, number, percent
 from offnormal.report.words import Words
 
@@ -32,6 +33,7 @@ def page(detector: FittedDetector, evidence: Evidence, words: Words, title: str 
         "method": method,
         "verdict": verdict(detector, evidence, words),
         "scores": scores(detector, evidence, words),
+        "explore": None if evidence.explorable is None else explored(evidence.explorable, words),
         "listed": reasons.listed(detector, evidence, words, method),
         "drivers": reasons.drivers(evidence.drivers, evidence.n_flagged, words),
         "code": code(evidence, words),

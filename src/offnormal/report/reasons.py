@@ -26,6 +26,7 @@ def listed(detector: FittedDetector, evidence: Evidence, words: Words, method: s
     """Put the most anomalous rows and all their contributions, or their pictures, into words."""
     found = evidence.listed
     explanation = in_words(detector, found, words)
+    kinds = evidence.explorable.kinds if evidence.explorable else ()
     rows = [
         {
             "rank": i + 1,
@@ -34,6 +35,8 @@ def listed(detector: FittedDetector, evidence: Evidence, words: Words, method: s
             "score": number(float(found.scores[i]), 4),
             "p": number(float(found.p_values[i])) if found.p_values is not None else None,
             "flagged": bool(found.flagged[i]),
+            "exact_score": repr(float(found.scores[i])),
+            "kind": kinds[found.rows[i]] if kinds else "",
             "reasons": reasons(detector, found, explanation, i) if explanation else [],
             "details": contributions(explanation, i, int(found.rows[i]), words) if explanation else None,
         }

@@ -1,0 +1,58 @@
+"use strict";
+// The slider counts how many images are beyond the cut; the cut lies half-way between two scores.
+const found = JSON.parse(document.getElementById("explore-data").textContent);
+const section = document.getElementById("explore");
+const slider = document.getElementById("explore-slider");
+const said = document.getElementById("explore-said");
+const filter = document.getElementById("explore-kind");
+const rows = [...document.querySelectorAll("tr[data-score]")];
+
+function cutBehind(count) {
+  if (count === found.flagged) return found.cut;
+  if (count === 0) return found.scores[0];
+  const last = found.scores[count - 1];
+  return count === found.scores.length ? -Infinity : (last + found.scores[count]) / 2;
+}
+
+function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+function update() {
+  const cut = cutBehind(Number(slider.value));
+  const beyond = found.scores.map((score) => score > cut);
+  const count = beyond.filter(Boolean).length;
+  const all = found.scores.length;
+  const text = fill(section.dataset.said, {
+    count: count.toLocaleString("en"),
+    all: all.toLocaleString("en"),
+    share: (100 * count / all).toFixed(1),
+    cut: Number.isFinite(cut) ? Number(cut.toPrecision(4)).toString() : "−∞",
+  });
+  said.textContent = Number(slider.value) === found.flagged ? `${text} ${section.dataset.own}` : text;
+  slider.setAttribute("aria-valuetext", text);
+  found.kindNames.forEach((name, kind) => {
+    const cell = document.getElementById(`explore-kind-${kind}`);
+    cell.textContent = beyond.filter((is, i) => is && found.kinds[i] === kind).length.toLocaleString("en");
+  });
+  for (const row of rows) {
+    const badge = row.querySelector(".badge");
+    if (!badge) continue;
+    const is = Number(row.dataset.score) > cut;
+    badge.classList.toggle("flagged", is);
+    badge.textContent = is ? section.dataset.flagged : section.dataset.normal;
+  }
+}
+
+function show() {
+  for (const row of rows) row.hidden = filter.value !== "" && row.dataset.kind !== filter.value;
+}
+
+for (const part of section.querySelectorAll("[data-live]")) part.hidden = false;
+slider.addEventListener("input", update);
+document.getElementById("explore-reset").addEventListener("click", () => {
+  slider.value = found.flagged;
+  update();
+});
+if (filter) filter.addEventListener("change", show);
+update();
