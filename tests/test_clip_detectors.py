@@ -239,7 +239,7 @@ def test_files_the_command_line_and_the_report_say_that_they_take_no_clips(tmp_p
         with pytest.raises(DataError, match=r"clips\.np.' holds clips.*fit --video"):
             read_images(file)
     offnormal.save(fitted("pca"), model)
-    with pytest.raises(NotSupported, match="report shows tables and images, and the model was fitted to clips"):
+    with pytest.raises(NotSupported, match="fitted to clips: `render_video` reports on their recordings"):
         render(fitted("pca"), QUERY, tmp_path / "report.html")
 
     def run(*words: object) -> Any:
@@ -250,7 +250,6 @@ def test_files_the_command_line_and_the_report_say_that_they_take_no_clips(tmp_p
         (("fit", array, "-o", tmp_path / "other.offnormal"), "holds clips"),
         (("evaluate", model, array, "--anomaly", "x"), "--frame-labels FILE is needed"),
         (("explain", model, array), "fitted to clips"),
-        (("report", model, array, "-o", tmp_path / "report.html"), "fitted to clips"),
     ):
         result = run(*words)
         assert (result.exit_code, said in " ".join(result.output.split())) == (2, True), (words, result.output)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from offnormal.data.images import Images as Images
     from offnormal.data.images import read_images as read_images
     from offnormal.data.tables import read_table as read_table
+    from offnormal.data.video import Recording as Recording
     from offnormal.data.video import read_recordings as read_recordings
     from offnormal.frame_scores import LiveScorer as LiveScorer
     from offnormal.frame_scores import score_frames as score_frames
@@ -78,6 +79,7 @@ _HOMES = {
     "MemAE": "offnormal.methods.memae",
     "PCAReconstruction": "offnormal.methods.pca",
     "RaPP": "offnormal.methods.rapp",
+    "Recording": "offnormal.data.video",
     "RobustAutoencoder": "offnormal.methods.robust_autoencoder",
     "RobustPCA": "offnormal.methods.robust_pca",
     "SOGAAL": "offnormal.methods.so_gaal",
@@ -121,6 +123,7 @@ __all__ = [
     "MemAE",
     "PCAReconstruction",
     "RaPP",
+    "Recording",
     "RobustAutoencoder",
     "RobustPCA",
     "SSIMAutoencoder",

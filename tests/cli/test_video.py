@@ -236,3 +236,22 @@ def test_labels_of_frames_that_do_not_fit_are_said(
     result = run("evaluate", model, films / "test", "--frame-labels", path)
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
+
+
+def test_the_report_is_on_the_frames_that_score_gives(
+    run: Callable[..., Any], films: Path, model: Path, tmp_path: Path
+) -> None:
+    page, labels = tmp_path / "films.html", tmp_path / "labels.csv"
+    labels.write_text("video,first,last\n2,10,16\n")
+    result = run("report", model, films / "test", "-o", page, "--frame-labels", labels, "--lang", "ko", "--top", 2)
+    assert result.exit_code == 0, result.output
+    assert "The report on 2 recordings, 34 frames" in result.output
+    source = page.read_text(encoding="utf-8")
+    scores = np.concatenate([score_frames(offnormal.load(model), one) for one in read_recordings(films / "test")])
+    data = json.loads(source.partition('id="explore-data">')[2].partition("</script>")[0])
+    assert data["scores"] == sorted(scores[np.isfinite(scores)].tolist(), reverse=True)
+    assert source.count("<svg viewBox") >= 2
+    assert source.count('class="labeled"') == 2  # wide and narrow
+    assert '<html lang="ko">' in source
+    refused = run("report", model, films / "test", "-o", page, "--normal", "x")
+    assert refused.exit_code == 2

@@ -8,7 +8,7 @@ from importlib import resources
 
 import numpy as np
 
-from offnormal.report.words import OF_IMAGES, Words, texts
+from offnormal.report.words import OF_FRAMES, OF_IMAGES, Words, texts
 from offnormal.thresholds import discovery_note, parse_rule, promise
 
 EN, KO = texts("en"), texts("ko")
@@ -32,7 +32,7 @@ def test_every_text_is_used() -> None:
     built = re.findall(r'f"([a-z_]+\.[a-z_]*)\{', sources)  # "kind.{…}" uses every text that begins so
     unused = [
         key
-        for key in {key.removesuffix(OF_IMAGES) for key in EN}
+        for key in {key.removesuffix(OF_IMAGES).removesuffix(OF_FRAMES) for key in EN}
         if not re.search(f"[\"']{re.escape(key)}[\"']", sources)
         and not key.startswith((*built, "row.", "column."))
         and not (key.startswith("evaluation.") and key.endswith("_means"))

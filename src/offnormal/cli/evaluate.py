@@ -14,6 +14,7 @@ from offnormal.cli.options import (
     DataArgument,
     DataFormatOption,
     EncodingOption,
+    FrameLabelsOption,
     ImageColumnOption,
     JsonOption,
     LabelOption,
@@ -48,16 +49,7 @@ def evaluate(
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
     image_column: ImageColumnOption = None,
-    frame_labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Video: a table of labels: columns video, frame and label (0, 1), or video, first and last, spans of "
-            "anomalous frames.",
-            show_default=False,
-            rich_help_panel="Video",
-        ),
-    ] = None,
+    frame_labels: FrameLabelsOption = None,
     align: AlignOption = None,
     strict: StrictOption = False,
     quiet: QuietOption = False,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from offnormal.cli import recordings
-from offnormal.cli.console import answers, how_many, listed, say
+from offnormal.cli.console import answers, how_many, listed, print_json, say
+from offnormal.cli.reading import STANDARD_STREAM
 from offnormal.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from offnormal.data.video import Recording
     from offnormal.detector import Detector
 
     Array = np.ndarray[Any, Any]
@@ -67,6 +69,47 @@ def measured(detector: Detector, data: str, labels: str, align: str, *, strict: 
         "false_alarm_rate": float((pooled_scores[pooled == 0] > detector.threshold_.value).mean()),
         "unreadable": counts["unreadable"],
     }
+
+
+def report(
+    detector: Detector,
+    data: str,
+    output: str,
+    align: str,
+    labels: str | None,
+    lang: str,
+    top: int,
+    *,
+    strict: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write the report on the recordings of DATA, one of them in memory at a time."""
+    import numpy as np
+
+    from offnormal.report import render_video
+
+    known: dict[str, Array] = {}
+    unreadable: dict[str, str] = {}
+    counts = {"videos": 0, "frames": 0}
+    if labels is not None:
+        lengths = {one.name: len(one) for one in recordings.each(detector, data, {}, strict=strict, quiet=True)}
+        names = np.repeat(list(lengths), list(lengths.values()))
+        y = _labels(labels, names, names)
+        known = {name: (y[names == name] == 1).astype(np.int64) for name in lengths}
+
+    def counted() -> Iterator[Recording]:
+        for recording in recordings.each(detector, data, unreadable, strict=strict, quiet=quiet):
+            counts["videos"] += 1
+            counts["frames"] += len(recording)
+            yield recording
+
+    render_video(detector, counted(), output, lang=lang, labels=known, align=align, top=top)
+    if as_json:
+        print_json({"output": output, "lang": lang, **counts, "unreadable": unreadable})
+    elif not quiet and output != STANDARD_STREAM:
+        what = f"{how_many(counts['videos'], 'recording')}, {how_many(counts['frames'], 'frame')}"
+        say(answers(), f"The report on {what} is in {output}; open it in a browser.")
 
 
 def tell(record: Mapping[str, Any]) -> None:

@@ -75,6 +75,17 @@ AlignOption = Annotated[
         rich_help_panel="Video",
     ),
 ]
+FrameLabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frame-labels",
+        metavar="FILE",
+        help="Video: a table of labels: columns video, frame and label (0, 1), or video, first and last, spans of "
+        "anomalous frames.",
+        show_default=False,
+        rich_help_panel="Video",
+    ),
+]
 LabelOption = Annotated[
     str | None,
     typer.Option(

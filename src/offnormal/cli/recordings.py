@@ -288,10 +288,7 @@ def scored(
     names: list[str] = []
     parts: list[tuple[Array, Array, Array]] = []
     unreadable: dict[str, str] = {}
-    channels, _, height, width = detector.schema_.shape
-    color = {1: "grey", 3: "color"}.get(channels, "auto")
-    every = _each(data, (height, width), color, unreadable, strict=strict, quiet=quiet, doing="Scoring")
-    for recording in every:
+    for recording in each(detector, data, unreadable, strict=strict, quiet=quiet):
         frames = np.arange(len(recording))
         times = frames / recording.fps if recording.fps else np.full(len(frames), np.nan)
         parts.append((frames, times, score_frames(detector, recording, align=align)))
@@ -307,6 +304,15 @@ def scored(
     counts: dict[str, Any] = {"videos": len(parts), "frames": len(scores), "scored": int(known.sum())}
     counts |= {"flagged": int(flagged.sum()), "rule": detector.threshold_.rule, "unreadable": unreadable}
     return columns | {"is_anomaly": pa.array(flagged, mask=~known)}, counts
+
+
+def each(
+    detector: Detector, data: str, unreadable: dict[str, str], *, strict: bool, quiet: bool
+) -> Iterator[Recording]:
+    """Read one recording after the other in the size and the colors of the model; note what cannot be read."""
+    channels, _, height, width = detector.schema_.shape
+    color = {1: "grey", 3: "color"}.get(channels, "auto")
+    yield from _each(data, (height, width), color, unreadable, strict=strict, quiet=quiet, doing="Scoring")
 
 
 def tell(counts: Mapping[str, Any], output: str, *, quiet: bool, as_json: bool) -> None:

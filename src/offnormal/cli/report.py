@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from offnormal.cli import pictures, reading
+from offnormal.cli import pictures, reading, recordings
 from offnormal.cli.console import answers, how_many, noun_of, print_json, say, warnings_as_lines
 from offnormal.cli.options import (
+    AlignOption,
     AnomalyOption,
     DataArgument,
     DataFormatOption,
     EncodingOption,
+    FrameLabelsOption,
     ImageColumnOption,
     JsonOption,
     LabelOption,
@@ -41,25 +43,39 @@ def report(
     data_format: DataFormatOption = None,
     encoding: EncodingOption = "utf-8",
     image_column: ImageColumnOption = None,
+    frame_labels: FrameLabelsOption = None,
+    align: AlignOption = None,
     strict: StrictOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML page on MODEL and DATA: scores and cut, the most anomalous rows with reasons, training, columns.
 
-    Of images: the most anomalous ones as they are, as the model rebuilds them, and where they differ. The page works
-    offline. With [bold]--label[/], or subfolders of images named by [bold]--anomaly[/] or [bold]--normal[/], it also
-    says how the scores agree with the labels.
+    Of images: the most anomalous ones as they are, as the model rebuilds them, and where they differ, each kind by
+    itself, and masks where there are some. Of video: a timeline of each recording and the frames at the highest peaks.
+    The page works offline. With [bold]--label[/], or subfolders of images named by [bold]--anomaly[/] or
+    [bold]--normal[/], it also says how the scores agree with the labels.
     """
     if as_json and output == reading.STANDARD_STREAM:
         raise InvalidParameter("--json and -o - would both write to standard output; write the page to a file.")
     reading.expect_writable(output, [".html", ".htm"], inputs=[data])
     with warnings_as_lines(quiet):
-        from offnormal.cli import labels, pictured
+        from offnormal.cli import filmed, labels, pictured
         from offnormal.report import render
 
         with working(f"Loading {model}", quiet):
             detector = reading.model(model, data)
+        if recordings.seen_by(detector):
+            recordings.refuse_options(data, {
+                "--label": label, "--anomaly": anomaly, "--normal": normal, "--names": names,
+                "--data-format": data_format, "--image-column": image_column,
+            })  # fmt: skip
+            filmed.report(
+                detector, data, output, align or "center", frame_labels, lang, top, strict=strict, quiet=quiet,
+                as_json=as_json,
+            )  # fmt: skip
+            return
+        recordings.refuse_video_options(data, {"--frame-labels": frame_labels, "--align": align})
         named = bool(anomaly or normal)
         if label is None and named and not pictures.seen_by(detector):
             raise InvalidParameter("--anomaly and --normal are values of a label column; name it with --label.")

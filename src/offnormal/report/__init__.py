@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from offnormal.data.video import Recording
 from offnormal.data.writing import replacing
 from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError
+from offnormal.report import film
 from offnormal.report.evidence import FittedDetector, gather, of_images
 from offnormal.report.images import MaskOf
 from offnormal.report.page import page
 from offnormal.report.words import LANGUAGES, Words
 
-__all__ = ["LANGUAGES", "render"]
+__all__ = ["LANGUAGES", "render", "render_video"]
 
 
 def render(
@@ -68,7 +70,46 @@ def render(
     _write(_template().render(page(detector, evidence, words, title)), destination)
 
 
-def _template() -> Any:
+def render_video(
+    detector: Any,
+    recordings: Iterable[Recording],
+    destination: str | Path,
+    *,
+    lang: str = "en",
+    labels: Mapping[str, Any] | None = None,
+    align: str = "center",
+    title: str | None = None,
+    top: int = 12,
+) -> None:
+    """Score recordings and write the report: a timeline of each, and the frames at the highest peaks.
+
+    Parameters
+    ----------
+    detector : fitted Detector
+        Of clips.
+    recordings : iterable of Recording
+        Gone through once; one is in memory at a time, if they come so.
+    destination, lang, title
+        As `render`.
+    labels : mapping of str to array of 0 and 1, optional
+        Name of a recording -> 1 for an anomalous frame. Drawn below the timeline.
+    align : {"center", "last"}
+        As `score_frames`.
+    top : int
+        How many peaks to show, at least 1; no two of a recording are nearer than a clip's length.
+
+    Raises
+    ------
+    DataError, SchemaMismatch, InvalidParameter, UnknownName, EnvironmentFailure
+    """
+    if top < 1:
+        raise InvalidParameter(f"top must be an int, at least 1; got {top!r}. It is the number of peaks to show.")
+    words = Words(lang, of_images=True, of_frames=True)
+    films, peaks = film.gather(detector, recordings, align=align, labels=labels, top=top)
+    _write(_template("film.html.j2").render(film.page(detector, films, peaks, words, title)), destination)
+
+
+def _template(name: str = "template.html.j2") -> Any:
     environment = Environment(
         loader=PackageLoader("offnormal", "report"),
         autoescape=True,
@@ -77,7 +118,7 @@ def _template() -> Any:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    return environment.get_template("template.html.j2")
+    return environment.get_template(name)
 
 
 def _printable(value: Any) -> Any:

@@ -218,7 +218,7 @@ def gather(
         If the model is of clips.
     """
     if of_images(detector) and detector.schema_.noun == "clip":
-        raise NotSupported("The report shows tables and images, and the model was fitted to clips.")
+        raise NotSupported("The model was fitted to clips: `render_video` reports on their recordings.")
     images = ImageRows(X, detector.schema_) if of_images(detector) else None
     table: Any = images or Table(X, detector.schema_)
     scores = np.asarray(detector.anomaly_score(table.rows), dtype=np.float64)

@@ -31,6 +31,8 @@ MaskOf = Callable[[int], "NDArray[np.bool_] | None"]
 
 SIDE = 160
 """The longer side of a picture on the page, and the most pixels it has."""
+SIDE_OF_FIVE = 144
+"""The longer side where five pictures stand in a row."""
 _FULL_SIZE_UP_TO = 20  # pictures beyond that get smaller, so that the page stays below 5 MB
 _LEAST_SIDE = 48
 _PLACES = 3
@@ -127,13 +129,14 @@ def shown(found: Pictured, names: tuple[str, ...], words: Words) -> dict[str, An
     step = max(math.ceil(max(height, width) / side), 1)
     small = (math.ceil(height / step), math.ceil(width / step))
     peak = 0.0 if found.maps is None else float(found.maps.max(initial=0.0))
+    shown_side = SIDE_OF_FIVE if found.beyond is not None and found.marked else SIDE
     return {
         "rows": [
             {"figures": _figures(found, i, small, step, peak, name, words), "places": _places(found, i, words)}
             for i, name in enumerate(names)
         ],
-        "width": round(SIDE * width / max(height, width)) or 1,
-        "height": round(SIDE * height / max(height, width)) or 1,
+        "width": round(shown_side * width / max(height, width)) or 1,
+        "height": round(shown_side * height / max(height, width)) or 1,
         "scale": None if found.maps is None else scale(peak, words),
         "note": None if found.maps is None else words("pictures.counted", height=height, width=width),
     }

@@ -1,7 +1,8 @@
 """The report's text, one language per file: `words.en.toml`, `words.ko.toml`.
 
 Each entry is a `str.format` template; integers get thousands separators, everything else is put in as it is. The text
-is plain: the template escapes it. `name_images`, where there is one, takes the place of `name` in a report on images.
+is plain: the template escapes it. `name_images`, where there is one, takes the place of `name` in a report on images,
+`name_frames` in one on video.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib import resources
 from offnormal.errors import UnknownName
 
 LANGUAGES = ("en", "ko")
-OF_IMAGES = "_images"
+OF_IMAGES, OF_FRAMES = "_images", "_frames"
 _AFTER_IMAGES = {"은": "는", "이": "가", "을": "를", "과": "와", "이라": "라"}
 """Korean particles behind a consonant, as in 행, and behind a vowel, as in 이미지."""
 
@@ -66,14 +67,12 @@ def texts(lang: str) -> dict[str, str]:
 class Words:
     """The text of one language."""
 
-    def __init__(self, lang: str, *, of_images: bool = False) -> None:
+    def __init__(self, lang: str, *, of_images: bool = False, of_frames: bool = False) -> None:
         self.lang = lang
         self._noun = "image" if of_images else "row"
         self._texts = texts(lang)
-        if of_images:
-            self._texts |= {
-                key.removesuffix(OF_IMAGES): text for key, text in self._texts.items() if key.endswith(OF_IMAGES)
-            }
+        for suffix in (*([OF_IMAGES] if of_images else []), *([OF_FRAMES] if of_frames else [])):
+            self._texts |= {key.removesuffix(suffix): text for key, text in self._texts.items() if key.endswith(suffix)}
 
     def __call__(self, key: str, **values: object) -> str:
         """Return the text of `key` with `values` put in."""
