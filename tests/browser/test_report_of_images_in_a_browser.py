@@ -109,6 +109,17 @@ def test_one_kind_at_a_time(visit: Callable[..., Any], pages: dict[str, Path]) -
     assert page.locator("tr.row:visible").count() == 4
 
 
+def test_more_scores_than_fit_a_page_are_counted_without_a_slider(
+    visit: Callable[..., Any], detector: PCAReconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offnormal.report.explore.MOST_EXPLORED", 39)
+    render(detector, PIXELS, tmp_path / "many.html", kinds=KINDS)
+    page = visit(tmp_path / "many.html")
+    assert "40 scores are more than the 39" in page.locator("#explore").text_content()
+    assert page.locator("#explore input, script").count() == 0
+    assert sum(counts(page)) == int((detector.anomaly_score(PIXELS) > detector.threshold_.value).sum())
+
+
 def test_without_scripts_the_page_says_the_same_at_the_models_cut(
     visit: Callable[..., Any], pages: dict[str, Path], detector: PCAReconstruction, of_kind: Any
 ) -> None:
@@ -141,6 +152,10 @@ def test_on_a_phone_it_fits_and_can_be_read(
     assert headings[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(headings))
     assert page.evaluate("[...document.querySelectorAll('img')].every(image => image.alt !== '')")
+    rights = page.evaluate(
+        "[...document.querySelectorAll('.pictures img')].map(image => image.getBoundingClientRect().right)"
+    )
+    assert max(rights) <= 375
 
 
 def contrast(page: Any, selector: str) -> float:

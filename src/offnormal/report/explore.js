@@ -46,6 +46,7 @@ function update() {
 
 function show() {
   for (const row of rows) row.hidden = filter.value !== "" && row.dataset.kind !== filter.value;
+  document.getElementById("explore-empty").hidden = rows.some((row) => !row.hidden);
 }
 
 for (const part of section.querySelectorAll("[data-live]")) part.hidden = false;

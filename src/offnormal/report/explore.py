@@ -24,6 +24,10 @@ from offnormal.report.words import Words
 Floats = NDArray[np.float64]
 
 
+MOST_EXPLORED = 100_000
+"""Scores in a page, some 3 MB; with more the slider is left out, and the page says so."""
+
+
 @dataclass(frozen=True)
 class Explorable:
     """All images of the report.
@@ -36,12 +40,15 @@ class Explorable:
     kinds : tuple of str
         Of each image; none where nobody says.
     labels : array of 0 and 1, shape (rows,), or None
+    in_order : bool
+        Whether kinds are listed as they come, not by their names.
     """
 
     scores: Floats
     cut: float
     kinds: tuple[str, ...] = ()
     labels: NDArray[np.int64] | None = None
+    in_order: bool = False
 
     def __post_init__(self) -> None:
         """Hold the kinds against the scores.
@@ -58,20 +65,24 @@ class Explorable:
 def explored(found: Explorable, words: Words) -> dict[str, Any]:
     """Return the section's numbers, its data for the script, and the script with its hash."""
     order = np.argsort(-found.scores, kind="stable")
-    names = sorted(set(found.kinds))
+    names = list(dict.fromkeys(found.kinds)) if found.in_order else sorted(set(found.kinds))
+    numbers = {name: number for number, name in enumerate(names)}
     flagged = found.scores > found.cut
+    live = len(found.scores) <= MOST_EXPLORED
     data = {
-        "scores": found.scores[order].tolist(),
+        "scores": found.scores[order].tolist() if live else [],
         "cut": found.cut,
         "flagged": int(flagged.sum()),
         "kindNames": names,
-        "kinds": [names.index(found.kinds[i]) for i in order] if names else [],
+        "kinds": [numbers[found.kinds[i]] for i in order] if names and live else [],
     }
     text = script()
     return {
         "data": json.dumps(data).replace("<", "\\u003c"),
         "script": text,
         "hash": base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii"),
+        "live": live,
+        "too_many": None if live else words("explore.too_many", n=len(found.scores), most=MOST_EXPLORED),
         "most": len(found.scores),
         "flagged": data["flagged"],
         "said": words("explore.said", count="{count}", all="{all}", share="{share}", cut="{cut}"),

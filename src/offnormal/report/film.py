@@ -21,6 +21,7 @@ from offnormal.errors import DataError, NotSupported
 from offnormal.frame_scores import place_in_clip, score_frames
 from offnormal.metrics.frames import regularity
 from offnormal.report import card, curves
+from offnormal.report.axes import Axis
 from offnormal.report.explore import Explorable, explored
 from offnormal.report.images import Pictured, shown
 from offnormal.report.numerals import number, percent
@@ -90,10 +91,11 @@ def gather(
         for frame in _peaks(scores, length)[:top]:
             clip = frames[frame - place : frame - place + length].transpose(1, 0, 2, 3)
             peaks.append(Peak(len(films), frame, float(scores[frame]), np.ascontiguousarray(clip), place))
+        peaks = sorted(peaks, key=lambda peak: -peak.score)[:top]  # of many recordings only these are kept
         films.append(Film(recording.name, scores, recording.fps, (labels or {}).get(recording.name)))
     if not peaks:
         raise DataError(f"No recording has {length} frames, as many as a clip of the model; nothing has a score.")
-    return films, sorted(peaks, key=lambda peak: -peak.score)[:top]
+    return films, peaks
 
 
 def _peaks(scores: Floats, apart: int) -> list[int]:
@@ -114,6 +116,7 @@ def page(
     method, cut = type(detector).__name__, detector.threshold_
     known = [np.isfinite(film.scores) for film in films]
     scores = np.concatenate([film.scores[mask] for film, mask in zip(films, known, strict=True)])
+    axis = Axis.of_values(np.append(scores, cut.value if np.isfinite(cut.value) else scores[0]), scores)
     kinds = [film.name for film, mask in zip(films, known, strict=True) for _ in range(int(mask.sum()))]
     flagged = int((scores > cut.value).sum())
     share = percent(flagged / len(scores))
@@ -128,13 +131,18 @@ def page(
         "headline": words(
             "film.headline" if flagged else "film.none", flagged=flagged, frames=len(scores), share=share
         ),
-        "cut": words("film.cut", cut=number(cut.value), rule=cut.rule, clips=detector.calibration_.n),
-        "explore": explored(Explorable(scores, float(cut.value), tuple(kinds)), words),
+        "cut": words(
+            "film.cut" if detector.calibration_.n else "film.cut_of_training",
+            cut=number(cut.value),
+            rule=cut.rule,
+            clips=detector.calibration_.n,
+        ),
+        "explore": explored(Explorable(scores, float(cut.value), tuple(kinds), in_order=True), words),
         "timelines": [
             {
                 "name": film.name,
-                "wide": timeline(film, cut.value, words, WIDE),
-                "narrow": timeline(film, cut.value, words, NARROW),
+                "wide": timeline(film, cut.value, axis, words, WIDE),
+                "narrow": timeline(film, cut.value, axis, words, NARROW),
                 "said": _said(film, cut.value, words),
             }
             for film in films
@@ -151,7 +159,11 @@ def _said(film: Film, cut: float, words: Words) -> str:
     if not len(known):
         return words("film.too_short")
     return words(
-        "film.said", frames=len(known), flagged=int((known > cut).sum()), least=f"{regularity(known).mean():.2f}"
+        "film.said",
+        frames=len(known),
+        flagged=int((known > cut).sum()),
+        runs=len(_runs(film.scores > cut)),
+        least=f"{regularity(known).mean():.2f}",
     )
 
 
@@ -180,21 +192,18 @@ def _pictured(detector: Any, films: Sequence[Film], peaks: Sequence[Peak], words
     return {"rows": rows, "pictures": pictures}
 
 
-def timeline(film: Film, cut: float, words: Words, width: int) -> Markup:
+def timeline(film: Film, cut: float, axis: Axis, words: Words, width: int) -> Markup:
     """Draw the scores of a recording over its frames, with the cut, what is beyond it, and its labels below."""
     scores, n = film.scores, len(film.scores)
     known = scores[np.isfinite(scores)]
     if not len(known):
         return Markup("")
-    high = max(float(known.max()), cut if np.isfinite(cut) else 0.0)
-    low = min(float(known.min()), cut if np.isfinite(cut) else np.inf)
-    span = (high - low) or 1.0
 
     def x(frame: float) -> float:
         return round(LEFT + (width - 2 * LEFT) * frame / max(n - 1, 1), 1)
 
     def y(score: float) -> float:
-        return round(8 + (HEIGHT - BOTTOM - 16) * (1 - (score - low) / span), 1)
+        return round(8 + (HEIGHT - BOTTOM - 16) * (1 - float(axis.place(score))), 1)
 
     parts = [_band(film, x, scores > cut, "beyond"), *([] if film.labels is None else [_marks(film, x)])]
     step = max(2 * n // width, 1)  # a point for every two pixels
@@ -213,7 +222,9 @@ def timeline(film: Film, cut: float, words: Words, width: int) -> Markup:
         _tick(film, frame, x)
         for frame in np.linspace(0, n - 1, max(width // _TICK_ROOM, 2)).round().astype(int).tolist()
     ]
-    label = words("film.timeline", name=film.name, low=number(low), high=number(high), cut=number(cut))
+    low, high = number(float(known.min())), number(float(known.max()))
+    parts.append(Markup('<text x="{}" y="{}">{}</text>').format(LEFT, y(float(known.max())) + 4, high))
+    label = words("film.timeline", name=film.name, low=low, high=high, cut=number(cut))
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         width, HEIGHT, label, Markup("").join(parts)
     )
@@ -227,24 +238,26 @@ def _tick(film: Film, frame: int, x: Any) -> Markup:
 
 def _band(film: Film, x: Any, chosen: NDArray[np.bool_], style: str) -> Markup:
     """Shade the runs of frames that are chosen."""
-    padded = np.concatenate([[False], chosen, [False]]).astype(np.int8)
-    starts, ends = (np.flatnonzero(np.diff(padded) == sign) for sign in (1, -1))
     return Markup("").join(
         Markup('<rect class="{}" x="{}" y="4" width="{}" height="{}"/>').format(
             style, x(start), max(round(x(end - 1) - x(start), 1), 1.5), HEIGHT - BOTTOM - 8
         )
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        for start, end in _runs(chosen)
     )
 
 
 def _marks(film: Film, x: Any) -> Markup:
     """Draw a bar below the frames that the labels call anomalous."""
     assert film.labels is not None
-    padded = np.concatenate([[0], film.labels == 1, [0]]).astype(np.int8)
-    starts, ends = (np.flatnonzero(np.diff(padded) == sign) for sign in (1, -1))
     return Markup("").join(
         Markup('<rect class="labeled" x="{}" y="{}" width="{}" height="4"/>').format(
             x(start), HEIGHT - BOTTOM - 2, max(round(x(end - 1) - x(start), 1), 1.5)
         )
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        for start, end in _runs(film.labels == 1)
     )
+
+
+def _runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the first frame of each run of chosen ones, and the frame after its last."""
+    changes = np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8))
+    return list(zip(np.flatnonzero(changes == 1).tolist(), np.flatnonzero(changes == -1).tolist(), strict=True))
