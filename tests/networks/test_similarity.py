@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.stats import norm
+from skimage.metrics import structural_similarity as skimage_similarity
 from torch import Tensor
 
 from offnormal.errors import InvalidParameter
@@ -55,6 +56,22 @@ def test_it_is_the_quotient_of_every_window(window: int, kernel: str, data_range
     np.testing.assert_allclose(structural_similarity(p, q, **options).numpy(), expected, rtol=1e-9, atol=1e-9)
     single = structural_similarity(p.float(), q.float(), **options)
     np.testing.assert_allclose(single.numpy(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "window"), [("gaussian", 11), ("uniform", 7), ("uniform", 11)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_is_that_of_scikit_image(kernel: str, window: int, channels: int) -> None:
+    """Away from the border, where scikit-image continues an image in another way."""
+    draw = np.random.default_rng(0)
+    p = draw.random((channels, 40, 33)).astype(np.float64)
+    q = np.clip(p + draw.normal(0, 0.2, p.shape), 0, 1)
+    weights = {"gaussian_weights": True, "sigma": 1.5} if kernel == "gaussian" else {"win_size": window}
+    _, expected = skimage_similarity(
+        p, q, data_range=1.0, channel_axis=0, use_sample_covariance=False, full=True, **weights
+    )
+    found = structural_similarity(torch.from_numpy(p)[None], torch.from_numpy(q)[None], window=window, kernel=kernel)
+    inside = (slice(window // 2, -(window // 2)),) * 2
+    np.testing.assert_allclose(found[0].numpy()[inside], expected.mean(0)[inside], atol=1e-12)
 
 
 def test_an_image_is_like_itself_either_way_round_and_within_bounds() -> None:
