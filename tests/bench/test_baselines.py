@@ -13,7 +13,7 @@ X = np.random.default_rng(3).normal(size=(80, 4)) * [1, 10, 100, 1000]
 OUT = np.array([[9.0, 90, 900, 9000]])
 
 
-@pytest.mark.parametrize("key", BASELINES)
+@pytest.mark.parametrize("key", [key for key, baseline in BASELINES.items() if not baseline.of_images])
 def test_a_far_row_scores_highest_and_a_seed_gives_the_same_scores(key: str) -> None:
     fitted = Contender(key, key).fit(X, "any", 1)
     scores = fitted.score(np.concatenate([X, OUT]))
@@ -21,6 +21,25 @@ def test_a_far_row_scores_highest_and_a_seed_gives_the_same_scores(key: str) -> 
     assert np.array_equal(scores, Contender(key, key).fit(X, "any", 1).score(np.concatenate([X, OUT])))
     assert fitted.training_scores.shape == (80,)
     assert (fitted.rows, fitted.features) == (80, 4)
+
+
+@pytest.mark.parametrize("key", [key for key, baseline in BASELINES.items() if baseline.of_images])
+def test_a_spot_scores_highest_and_is_where_the_map_says(key: str) -> None:
+    """Stripes that stand still, so that motion sees the spot come and go."""
+    draw = np.random.default_rng(0)
+    shape = (2, 24, 24) if key == "motion" else (24, 24)
+    images = np.clip(120 + 60 * np.sin(np.arange(24)) + draw.normal(0, 3, (40, *shape)), 0, 255).astype(np.uint8)
+    images = images[:, None] if key == "motion" else images
+    odd = images[:1].copy()
+    if key == "motion":
+        odd[:, :, 1, 8:12, 10:14] = 255
+    else:
+        odd[:, 8:12, 10:14] = 255
+    fitted = Contender(key, key, parameters={"n_patches": 500} if key == "patch_pca" else {}).fit(images, "any", 0)
+    scores, maps = fitted.score(np.concatenate([images, odd])), fitted.maps(odd)
+    assert scores.argmax() == 40
+    assert maps is not None
+    assert np.isin(np.unravel_index(maps[0].argmax(), maps[0].shape)[-2:], range(8, 14)).all()
 
 
 def test_neighbors_are_five_and_never_the_row_itself() -> None:

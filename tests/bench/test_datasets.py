@@ -18,6 +18,9 @@ ROWS = {  # from the table of the data folder: rows, columns, anomalies
     "pendigits": (6870, 16, 156), "satellite": (6435, 36, 2036), "satimage-2": (5803, 36, 71),
     "shuttle": (49097, 9, 3511), "vowels": (1456, 12, 50), "wbc": (223, 9, 10), "wbc_odds378": (378, 30, 21),
     "mvtec_screw_64": (480, 64, 64, 119), "magnetic_tile_64": (1344, 64, 64, 392),
+    "mvtec_screw": (480, 256, 256, 119), "mvtec_screw_128": (480, 128, 128, 119),
+    "mvtec_leather": (28, 256, 256, 3, 20), "magnetic_tile": (1344, 128, 128, 392),
+    "ucsd_ped2": (4140, 1, 16, 256, 256, 1526), "ucsd_ped2_64": (4140, 1, 16, 64, 96, 1526),
 }  # fmt: skip
 CLASSES = {  # training and test images of each class together
     "mnist": (6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958),

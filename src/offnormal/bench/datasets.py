@@ -307,6 +307,11 @@ class Clips:
         """Return how many there are."""
         return int(self.starts[-1])
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return (clips, 1, t, h, w)."""
+        return (len(self), *self.windows[0].shape[1:])
+
     def take(self, places: Ints) -> NDArray[np.uint8]:
         """Return some clips, (places, 1, t, h, w)."""
         taken = np.empty((len(places), *self.windows[0].shape[1:]), np.uint8)
