@@ -255,3 +255,18 @@ def test_the_report_is_on_the_frames_that_score_gives(
     assert '<html lang="ko">' in source
     refused = run("report", model, films / "test", "-o", page, "--normal", "x")
     assert refused.exit_code == 2
+
+
+def test_labels_of_a_recording_that_cannot_be_read_stop_nothing(
+    run: Callable[..., Any], films: Path, model: Path, tmp_path: Path
+) -> None:
+    keep(bar(20, 1, odd=True), tmp_path / "films" / "2")
+    keep(bar(14, 0), tmp_path / "films" / "broken")
+    (tmp_path / "films" / "broken" / "3.png").write_bytes(b"no image")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,first,last\n2,10,16\nbroken,2,5\n")
+    result = run("evaluate", model, tmp_path / "films", "--frame-labels", labels, "--json")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert list(record["unreadable"]) == ["broken"]
+    assert record["videos"] == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from offnormal.cli import recordings
@@ -41,7 +41,7 @@ def measured(detector: Detector, data: str, labels: str, align: str, *, strict: 
 
     columns, counts = recordings.scored(detector, data, align, strict=strict, quiet=quiet)
     names = np.asarray(columns["video"])
-    y = _labels(labels, names, columns["frame"])
+    y = _labels(labels, names, columns["frame"], counts["unreadable"])
     counted = np.isfinite(columns["anomaly_score"]) & (y >= 0)
     if not counted.any():
         raise DataError(f"No scored frame of {data!r} has a label in {labels!r}.")
@@ -93,9 +93,10 @@ def report(
     unreadable: dict[str, str] = {}
     counts = {"videos": 0, "frames": 0}
     if labels is not None:
-        lengths = {one.name: len(one) for one in recordings.each(detector, data, {}, strict=strict, quiet=True)}
+        lost: dict[str, str] = {}
+        lengths = {one.name: len(one) for one in recordings.each(detector, data, lost, strict=strict, quiet=True)}
         names = np.repeat(list(lengths), list(lengths.values()))
-        y = _labels(labels, names, names)
+        y = _labels(labels, names, names, lost)
         known = {name: (y[names == name] == 1).astype(np.int64) for name in lengths}
 
     def counted() -> Iterator[Recording]:
@@ -138,8 +139,11 @@ def tell(record: Mapping[str, Any]) -> None:
     console.print(cut)
 
 
-def _labels(path: str, names: Array, frames: Array) -> Array:
-    """Return 1 for an anomalous frame, 0 for a normal one, −1 for one that the file says nothing of."""
+def _labels(path: str, names: Array, frames: Array, unreadable: Collection[str]) -> Array:
+    """Return 1 for an anomalous frame, 0 for a normal one, −1 for one that the file says nothing of.
+
+    Labels of recordings that could not be read are passed over.
+    """
     import numpy as np
 
     from offnormal.data.tables import read_table
@@ -153,6 +157,8 @@ def _labels(path: str, names: Array, frames: Array) -> Array:
     y = np.full(len(names), 0 if spans else -1)
     for number, row in enumerate(table.to_pylist(), start=2):
         places = known.get(row["video"])
+        if places is None and row["video"] in unreadable:
+            continue
         if places is None:
             raise DataError(
                 f"Line {number} of {path!r} names the recording {row['video']!r}; the data has {listed(known)}."

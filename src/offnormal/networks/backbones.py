@@ -174,7 +174,7 @@ class Plan:
         if inputs is not None and not self.convolutional:
             chain = self._dense((inputs, *reversed(self.sizes()), math.prod(shape)))
             return chain if len(shape) == 1 else nn.Sequential(*chain, nn.Unflatten(1, shape))
-        if any(self._each(self.kernel_sizes, i) < max(self._steps(i)) for i in range(len(self.sizes()))):
+        if any(self._each(self.kernel_sizes, i) < max(self._steps(i), default=0) for i in range(len(self.sizes()))):
             raise InvalidParameter(
                 "A decoder with kernels of 1 and strides of 2 makes only every second pixel; give kernel_sizes of 2 or "
                 "more, or decoder_kernel_sizes where the method has them."
