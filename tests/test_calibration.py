@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from offnormal import DAGMM, PCAReconstruction
+from offnormal import DAGMM, PCAReconstruction, io
 from offnormal.calibration import carry, folds, hold_out, resolve
 from offnormal.detector import Detector
 from offnormal.errors import InvalidParameter, NotSupported, UnsupportedLevel
+from offnormal.thresholds import promise
 
 Floats = NDArray[np.float64]
 
@@ -81,8 +84,21 @@ def test_the_default_needs_no_knowledge_and_says_what_it_promises() -> None:
     train, test = split(3000, 1000, 0)
     detector = pca().fit(train)
     assert detector.threshold_.rule.startswith("conformal")
-    assert "1" in detector.threshold_.promise
+    assert "at most 1%" in detector.threshold_.promise
     assert (detector.predict(test) == -1).mean() == pytest.approx(0.01, abs=0.012)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "said"), [("folds", "approximate"), ("none", "promises nothing about new rows")]
+)
+def test_the_words_of_the_cut_fit_the_calibration(calibration: str, said: str, tmp_path: Path) -> None:
+    """Nobody named a share of anomalies, so no sentence may say that somebody did."""
+    detector = pca(calibration=calibration, random_state=0).fit(split(300, 10, 0)[0])
+    words = [detector.threshold_.promise, promise(detector.threshold_, folds=calibration == "folds")]
+    assert all(said in each and "You said" not in each for each in words)
+    assert "하셨으므로" not in promise(detector.threshold_, "ko")
+    io.save(detector, tmp_path / "m.offnormal")
+    assert io.load(tmp_path / "m.offnormal").threshold_ == detector.threshold_
 
 
 @pytest.mark.parametrize(

@@ -496,8 +496,10 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         else:
             share = max(DEFAULT_SHARE, 1 / len(training))
             cut = thresholds.Contamination(share).cut(scores, training)
-            said = f"No calibration rows were kept, so the cut leaves {share:.2g} of the training rows above it. "
-            self.threshold_ = dataclasses.replace(cut, promise=said + "It promises nothing about new rows.")
+            self.threshold_ = dataclasses.replace(cut, details={**cut.details, "asked": "no"})
+        folds = self.calibration_.kind == "folds"
+        words = thresholds.promise(self.threshold_, whole=False, folds=folds)
+        self.threshold_ = dataclasses.replace(self.threshold_, promise=words)
         self.offset_ = -float(self.threshold_.value)
 
     def __sklearn_tags__(self) -> Any:

@@ -111,6 +111,36 @@ def check_maps(folder: Path, flagged: list[str], expected: Any, said: str) -> No
         assert np.allclose(found, residuals, atol=float(scale[1]) / 65_535)
 
 
+def test_masks_mark_the_pixels_beyond_the_cut(run, line, tmp_path):
+    model, maps, masks = tmp_path / "m.offnormal", tmp_path / "maps", tmp_path / "masks"
+    made = run("fit", line / "train", "-o", model, "--method", "pca", "--map-score", "max", "-q")
+    assert made.exit_code == 0, made.output
+    detector, images = offnormal.load(model), offnormal.read_images(line / "test")
+    flagged = detector.predict(images) == -1
+    words = ("score", model, line / "test", "-o", tmp_path / "s.csv")
+    result = run(*words, "--maps", maps, "--masks", masks, "--maps-of", "all")
+    assert result.exit_code == 0, result.output
+    assert f"Masks of the pixels beyond the cut of 12 images are in {masks}." in " ".join(result.stdout.split())
+    for name, expected, odd in zip(images.names, detector.defect_masks(images), flagged, strict=True):
+        with Image.open(masks / name) as image:
+            found = np.asarray(image)
+        assert set(np.unique(found)) <= {0, 255}
+        assert np.array_equal(found == 255, expected)
+        assert found.any() == odd
+    assert len(list(maps.rglob("*.png"))) == len(images.names)
+    answer = json.loads(run(*words, "--masks", tmp_path / "some", "--json", "-q").stdout)["masks"]
+    assert answer == {"folder": str(tmp_path / "some"), "images": int(flagged.sum())}
+
+
+def test_without_a_flagged_image_no_folder_is_left(run, eyes, line, tmp_path):
+    run("threshold", eyes, "fixed:1e9", "-o", tmp_path / "far.offnormal")
+    maps = tmp_path / "maps"
+    result = run("score", tmp_path / "far.offnormal", line / "test", "-o", tmp_path / "s.csv", "--maps", maps)
+    assert result.exit_code == 0, result.output
+    assert "Residual maps: none, since no image is flagged; --maps-of all writes" in " ".join(result.stdout.split())
+    assert not maps.exists()
+
+
 def test_the_report_shows_the_scratch_and_agrees_with_the_subfolders(run, eyes, line, tmp_path):
     target = tmp_path / "report.html"
     result = run("report", eyes, line / "test", "-o", target, "--anomaly", "scratch", "--top", 5, "--lang", "ko")
@@ -347,6 +377,11 @@ def test_maps_that_cannot_be_written_leave_nothing(run, eyes, line, tmp_path, mo
         ("score EYES TABLE -o s.csv", "was fitted to images of grey, 16×16 pixels"),
         ("score MODEL LINE -o s.csv", "was fitted to a table of 3 columns"),
         ("score MODEL TABLE -o s.csv --maps maps", "--maps is for images"),
+        ("score MODEL TABLE -o s.csv --masks maps", "--masks is for images"),
+        ("score EYES LINE -o s.csv --masks maps", "on whole images, so it says nothing of pixels"),
+        ("score EYES LINE -o s.csv --masks maps --fdr 0.1", "--fdr puts the cut elsewhere"),
+        ("score EYES LINE -o s.csv --masks maps --maps maps", "need a folder each"),
+        ("score EYES LINE -o s.csv --maps-of all", "give one of them"),
         ("score MODEL TABLE -o s.csv --strict", "--strict is for images"),
         ("score EYES LINE -o s.csv --maps LINE/maps", "would be taken for images"),
         ("score EYES LINE -o s.csv --maps LINE", "new or empty folder"),

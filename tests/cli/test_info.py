@@ -50,6 +50,7 @@ def test_a_model_whose_generator_collapsed_says_so(run, model, tmp_path, diversi
     detector = io.load(model)
     detector.training_ = {name: value for name, value in detector.training_.items() if name != "collapsed"}
     detector.training_["history"] = [{"epoch": 1, "diversity": 0.5}, {"epoch": 2, "diversity": diversity}]
+    detector.training_["steps"] = 1000
     if diversity is None:
         detector.training_["history"] = [{"epoch": 1}]
     if collapsed is not None:
@@ -80,3 +81,13 @@ def test_an_altered_manifest_is_no_crash(run, model, monkeypatch, content):
 
 def test_data_instead_of_a_model_is_named(run, data):
     assert "which is data" in run("info", data).stderr
+
+
+def test_a_training_too_short_to_judge_its_generator_says_so(run, model, tmp_path):
+    detector = io.load(model)
+    detector.training_["history"] = [{"epoch": 1, "diversity": 0.01}]
+    detector.training_ |= {"steps": 999, "collapsed": False}
+    target = tmp_path / "m.offnormal"
+    io.save(detector, target)
+    told = " ".join(run("info", target).stdout.split())
+    assert "999 steps are too few to tell whether it collapsed (1,000 are needed)" in told

@@ -151,7 +151,7 @@ def test_a_folder_of_kinds_trains_on_good_and_warns_of_itself(run, screw, tmp_pa
     assert f"Training on good of {data} (20 images)." in fitted.stderr
     measured = run("evaluate", model, data, "--bootstrap", 0, "--json")
     record = json.loads(measured.stdout)
-    assert (record["rows"], record["pixels"]["regions"]) == (24, 4)
+    assert (record["rows"], record["pixels"]["regions"], record["pixels"]["resized"]) == (24, 4, None)
     assert "The model was trained on 20 images, as many as are normal here" in measured.stderr
     whole = run("fit", data, "-o", model, *QUICK, "--only", "bad", "--calibration", "none", "--json", "-q")
     assert json.loads(whole.stdout)["rows"] == 4
@@ -163,6 +163,7 @@ def test_a_list_of_paths_is_taken_for_images_only_when_that_is_said(run, eyes, s
         *((f"test/good/{i:03d}.png", "good", "", "test") for i in range(7)),
         *((f"test/hole/{i:03d}.png", "hole", f"ground_truth/hole/{i:03d}_mask.png", "test") for i in range(3)),
         ("test/gone.png", "hole", "", "test"),
+        ("", "hole", "", "test"),
     ]
     file = screw / "parts.csv"
     with file.open("w", newline="") as stream:
@@ -175,20 +176,21 @@ def test_a_list_of_paths_is_taken_for_images_only_when_that_is_said(run, eyes, s
     assert (json.loads(fitted.stdout)["rows"], json.loads(fitted.stdout)["trained_on"]) == (30, "split train")
     scored = run("score", model, file, "-o", target, "--maps", tmp_path / "maps")
     assert scored.exit_code == 0, scored.output
-    assert "1 of 11 images cannot be used" in scored.stderr
+    assert "2 of 12 images cannot be used" in scored.stderr
     rows = table(target)
-    assert [row["image"] for row in rows] == [row[0] for row in images[30:]]
+    lacking = "(row 42 of the list has no path)"
+    assert [row["image"] for row in rows] == [*(row[0] for row in images[30:-1]), lacking]
     folder = offnormal.load(eyes).anomaly_score(offnormal.read_images(screw / "test", size=SIDE))
-    assert [float(row["anomaly_score"]) for row in rows[:-1]] == pytest.approx(folder[:10].tolist())
+    assert [float(row["anomaly_score"]) for row in rows[:-2]] == pytest.approx(folder[:10].tolist())
     record = json.loads(run("evaluate", model, file, "--bootstrap", 0, "--json", "-q").stdout)
     assert (record["rows"], record["anomalies"], record["pixels"]["regions"]) == (10, 3, 3)
-    assert [one["image"] for one in record["unusable"]] == ["test/gone.png"]
+    assert [one["image"] for one in record["unusable"]] == ["test/gone.png", lacking]
     named = run("evaluate", model, file, "--anomaly", "hole", "--normal", "good", "--json", "-q", "--bootstrap", 0)
     assert json.loads(named.stdout)["rows"] == 40
     for words, said in (
         (("fit", file, "-o", model, "--image-column", "pth"), "Did you mean 'path'"),
         (("fit", screw, "-o", model, "--image-column", "path"), "is for a list of images"),
-        (("score", model, file, "-o", target, "--image-column", "weight"), "None of the 11 images can be used"),
+        (("score", model, file, "-o", target, "--image-column", "weight"), "None of the 12 images can be used"),
         (("evaluate", model, file, "--anomaly", "hol"), "Did you mean 'hole'"),
     ):
         refused = run(*words, "-q")

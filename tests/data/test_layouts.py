@@ -90,8 +90,10 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
     assert layout is not None
     assert [(one.name, one.path) for one in layout.training] == [("a/0.png", tmp_path / "a/0.png")]
     assert layout.training_place == "split train, labels of anomalies left out"
-    assert told(layout.test, tmp_path) == {"b/2.png": ("1", True, "m/2.png"), "b/3.png": (None, None, None)}
-    assert len(layout.every) == 4
+    lacking = "(row 5 of the list has no path)"
+    expected = {"b/2.png": ("1", True, "m/2.png"), "b/3.png": (None, None, None), lacking: ("0", False, None)}
+    assert told(layout.test, tmp_path) == expected, "a row without a path takes its place among the others"
+    assert len(layout.every) == 5
 
 
 def test_labels_in_a_list_may_be_kinds(tmp_path: Path) -> None:

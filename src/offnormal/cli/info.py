@@ -73,13 +73,17 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
 
 def _of_a_generator(training: Mapping[str, Any], noun: str) -> dict[str, str]:
     """Return how diverse its rows are, of a model with a generator; models of old do not say whether it collapsed."""
-    from offnormal.networks.diversity import last_diversity
+    from offnormal.networks.diversity import LEAST_STEPS, last_diversity
 
     diversity = last_diversity(training["history"])
     if diversity is None:
         return {}
     said = f"two {noun}s that it makes differ by {diversity:.2g} of what two training {noun}s do"
-    return {"generator": f"collapsed: {said}, so the scores may be poor" if training.get("collapsed") else said}
+    if training.get("collapsed"):
+        said = f"collapsed: {said}, so the scores may be poor"
+    elif training.get("steps", LEAST_STEPS) < LEAST_STEPS:
+        said += f"; {training['steps']:,} steps are too few to tell whether it collapsed ({LEAST_STEPS:,} are needed)"
+    return {"generator": said}
 
 
 def _of_images(schema: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Residual maps as a folder of PNG files: whole or not at all."""
+"""Residual maps, or masks of the pixels beyond the cut, as a folder of PNG files: whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VALUES_AT_ONCE = 2**22
 Rows = np.ndarray[Any, Any]
 
 
-def expect_folder(folder: str, data: str) -> None:
+def expect_folder(folder: str, data: str, option: str) -> None:
     """Make sure, before the work starts, that `folder` can be made: it is new or empty, and not within DATA.
 
     Raises
@@ -33,67 +33,102 @@ def expect_folder(folder: str, data: str) -> None:
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidParameter(f"--maps must be a new or empty folder; {folder!r} is neither.")
+        raise InvalidParameter(f"{option} must be a new or empty folder; {folder!r} is neither.")
     if not target.resolve().parent.is_dir():
-        raise InvalidParameter(f"The folder of --maps {folder!r} does not exist; create it first.")
+        raise InvalidParameter(f"The folder of {option} {folder!r} does not exist; create it first.")
     if Path(data).is_dir() and target.resolve().is_relative_to(Path(data).resolve()):
-        raise InvalidParameter(f"--maps {folder!r} lies in {data!r}, where the maps would be taken for images.")
+        raise InvalidParameter(f"{option} {folder!r} lies in {data!r}, where the files would be taken for images.")
 
 
 def expect_maps(detector: Detector) -> None:
     """Raise `NotSupported` if the method has no residual maps."""
+    detector.residual_maps(_blank(detector))
+
+
+def expect_masks(detector: Detector) -> None:
+    """Raise `NotSupported` if the method has no residual maps, or its cut is on another score than that of pixels."""
+    detector.defect_masks(_blank(detector))
+
+
+def _blank(detector: Detector) -> Images:
     from offnormal.data.images import Images
 
-    detector.residual_maps(Images(np.zeros((1, *detector.schema_.shape), np.uint8)))
+    return Images(np.zeros((1, *detector.schema_.shape), np.uint8))
 
 
-def in_parts(detector: Detector, images: Images, rows: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield some of the rows and their residual maps, (rows, h, w) float32, so that few maps are in memory at once."""
+def in_parts(detector: Detector, images: Images, rows: Rows, *, masks: bool = False) -> Iterator[tuple[Rows, Rows]]:
+    """Yield some of the rows and their residual maps, (rows, h, w) float32, so that few maps are in memory at once.
+
+    With `masks`: which pixels are beyond the model's cut, bool.
+    """
     _, height, width = detector.schema_.shape
     size = max(_VALUES_AT_ONCE // (height * width), 1)
+    pictured = detector.defect_masks if masks else detector.residual_maps
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        yield part, detector.residual_maps(images[part])
+        yield part, pictured(images[part])
 
 
-def write(
-    detector: Detector, images: Images, rows: Rows, folder: str, advance: Callable[[int], None]
-) -> tuple[int, float]:
-    """Write the residual maps of some images as 16-bit grey PNG files.
+def write(detector: Detector, images: Images, rows: Rows, folder: str, advance: Callable[[int], None]) -> float:
+    """Write the residual maps of some images as 16-bit grey PNG files; return the residual that is white.
 
     One scale for all of them: black is 0 (or less), white (65535) the greatest residual in any of these maps; each file
-    says so. A file goes by its image's path. The folder appears when all files are in it.
+    says so. A file goes by its image's path. The folder appears when all files are in it; of no image, never.
 
     Parameters
     ----------
     rows : array of int
     advance : callable
         Told the number of images after each part.
-
-    Returns
-    -------
-    int, float
-        How many files, and the residual that is white.
     """
     peak = max((float(maps.max(initial=0)) for _, maps in in_parts(detector, images, rows)), default=0.0)
+
+    def write_one(file: Path, residuals: Rows) -> None:
+        levels = np.clip(residuals.astype(np.float64) / (peak or 1.0), 0, 1) * WHITE
+        _write_png(file, levels.round().astype(np.uint16), f"Residual map; 0 is 0, {WHITE} is {peak:.9g}.")
+
+    _write_folder(in_parts(detector, images, rows), images, folder, write_one, advance)
+    return peak
+
+
+def write_masks(detector: Detector, images: Images, rows: Rows, folder: str, advance: Callable[[int], None]) -> None:
+    """Write which pixels of some images are beyond the model's cut as 8-bit grey PNG files, white where one is.
+
+    Names and the folder as `write` has them; sides are those of the model's images.
+    """
+    cut = detector.threshold_.value
+
+    def write_one(file: Path, mask: Rows) -> None:
+        _write_png(file, mask.astype(np.uint8) * 255, f"White: pixels beyond the cut {cut:.9g}.")
+
+    _write_folder(in_parts(detector, images, rows, masks=True), images, folder, write_one, advance)
+
+
+def _write_folder(
+    parts: Iterator[tuple[Rows, Rows]],
+    images: Images,
+    folder: str,
+    write_one: Callable[[Path, Rows], None],
+    advance: Callable[[int], None],
+) -> None:
     target = Path(folder)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     names = file_names(images.names)
     try:
-        temporary.mkdir()
-        for part, maps in in_parts(detector, images, rows):
-            for row, residuals in zip(part, maps, strict=True):
-                _write_one(temporary / names[int(row)], residuals, peak)
+        for part, pictures in parts:
+            temporary.mkdir(exist_ok=True)
+            for row, picture in zip(part, pictures, strict=True):
+                write_one(temporary / names[int(row)], picture)
             advance(len(part))
-        if target.exists():
-            target.rmdir()
-        temporary.rename(target)
+        if temporary.exists():
+            if target.exists():
+                target.rmdir()
+            temporary.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise EnvironmentFailure(f"The maps could not be written to {folder!r}: {reason}.") from error
+        raise EnvironmentFailure(f"The files could not be written to {folder!r}: {reason}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return len(rows), peak
 
 
 def file_names(images: tuple[str, ...]) -> list[str]:
@@ -109,12 +144,11 @@ def file_names(images: tuple[str, ...]) -> list[str]:
     return [f"{name}.png" for name in (stems if len(set(stems)) == len(stems) else images)]
 
 
-def _write_one(file: Path, residuals: Rows, peak: float) -> None:
+def _write_png(file: Path, levels: Rows, description: str) -> None:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    levels = np.clip(residuals.astype(np.float64) / (peak or 1.0), 0, 1) * WHITE
     info = PngInfo()
-    info.add_text("Description", f"Residual map; 0 is 0, {WHITE} is {peak:.9g}.")
+    info.add_text("Description", description)
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(levels.round().astype(np.uint16)).save(file, format="PNG", pnginfo=info)
+    Image.fromarray(levels).save(file, format="PNG", pnginfo=info)

@@ -69,7 +69,7 @@ def by_pixel(detector: Detector, rows: FilesToScore, y: Array, counted: Array, q
         return None
     curves, size = PixelCurves(), rows.shape[1:]
     left_out: list[dict[str, str]] = []
-    vanished = 0
+    vanished = resized = 0
     for places, images in pictures.in_blocks(rows, quiet, "Comparing maps with masks"):
         for part, residuals in maps.in_parts(detector, images, np.flatnonzero(counted[places])):
             for place, residual in zip(places[part], residuals, strict=True):
@@ -79,6 +79,7 @@ def by_pixel(detector: Detector, rows: FilesToScore, y: Array, counted: Array, q
                     if found is None:
                         continue
                     mask = _at_centers(found, size)
+                    resized += found.shape != size
                     vanished += bool(found.any() and not mask.any())
                 curves.add(residual, mask)
     if not curves.anomalous_pixels:
@@ -93,7 +94,7 @@ def by_pixel(detector: Detector, rows: FilesToScore, y: Array, counted: Array, q
         "images": curves.images,
         "regions": curves.regions,
         "size": list(size),
-        "resized": "nearest",
+        "resized": "nearest" if resized else None,
         "vanished": vanished,
         "left_out": left_out,
     }
@@ -168,11 +169,12 @@ def tell(record: dict[str, Any]) -> None:
     if not pixels:
         return
     height, width = pixels["size"]
+    brought = f"; masks brought to {height}×{width}, nearest pixel" if pixels["resized"] else ""
     say(
         console,
         f"Pixels: AUROC {pixels['auroc']:.4f}, average precision {pixels['average_precision']:.4f}, PRO area up to "
         f"{pixels['max_fpr']:.0%} false {pixels['pro_area']:.4f} ({how_many(pixels['images'], 'image')}, "
-        f"{how_many(pixels['regions'], 'marked region')}; masks brought to {height}×{width}, nearest pixel)",
+        f"{how_many(pixels['regions'], 'marked region')}{brought})",
     )
     if pixels["vanished"]:
         say(console, f"At that size {how_many(pixels['vanished'], 'mask')} marks no pixel; the image counts as normal.")

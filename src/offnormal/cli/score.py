@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from offnormal.detector import Detector
 
 Reasons = Literal["flagged", "all", "none"]
+Pictured = Literal["flagged", "all"]
 
 
 ScoresOutput = Annotated[
@@ -66,6 +68,19 @@ MapsOption = Annotated[
         show_default=False,
     ),
 ]
+MasksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--masks",
+        metavar="FOLDER",
+        help="Images: write which pixels of the flagged ones are beyond the cut here, as PNG files, white where one "
+        "is.",
+        show_default=False,
+    ),
+]
+PicturedOption = Annotated[
+    Pictured, typer.Option("--maps-of", help="Images: which of them --maps and --masks are written of.")
+]
 
 
 def score(
@@ -77,6 +92,8 @@ def score(
     reasons: ReasonsOption = "flagged",
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many columns, or places, the reasons name.")] = 3,
     maps_folder: MapsOption = None,
+    masks_folder: MasksOption = None,
+    maps_of: PicturedOption = "flagged",
     align: AlignOption = None,
     names: NamesOption = None,
     data_format: DataFormatOption = None,
@@ -108,15 +125,16 @@ def score(
                 "--data-format": data_format,
                 "--encoding": encoding != "utf-8",
             }
-            images = {"--image-column": image_column, "--maps": maps_folder, "--reasons all": reasons == "all"}
-            recordings.refuse_options(data, {**text, **images, "--fdr": fdr})
+            images = {"--image-column": image_column, "--maps": maps_folder, "--masks": masks_folder}
+            others = {"--maps-of": maps_of == "all", "--reasons all": reasons == "all", "--fdr": fdr}
+            recordings.refuse_options(data, {**text, **images, **others})
             columns, counts = recordings.scored(detector, data, align or "center", strict=strict, quiet=quiet)
             write_rows(columns, output, output_format)
             recordings.tell(counts, output, quiet=quiet, as_json=as_json)
             return
         recordings.refuse_video_options(data, {"--align": align})
-        if maps_folder is not None:
-            _expect_maps(detector, maps_folder, data)
+        folders = {option: folder for option, folder in (("--maps", maps_folder), ("--masks", masks_folder)) if folder}
+        _expect_folders(detector, folders, maps_of, data, fdr)
         rows = reading.rows(
             data,
             detector,
@@ -132,44 +150,79 @@ def score(
         which = scoring.rows_with_reasons(columns, reasons)
         with counting("Finding reasons", len(which), quiet or not len(which), noun=noun) as advance:
             columns["reasons"] = scoring.reasons(detector, rows, which, top, advance)
-        written = None if maps_folder is None else _write_maps(detector, rows, columns, maps_folder, quiet)
+        written = _write_folders(detector, rows, columns, folders, maps_of, quiet)
         unusable = pictures.unusable(rows)
         write_rows(scoring.carried(detector, rows) | scoring.with_gaps(columns, unusable), output, output_format)
     flagged, n_rows = int(columns["is_anomaly"].sum()), len(rows) - len(unusable)
     rule = f"false discovery rate {fdr:g}" if fdr is not None else detector.threshold_.rule
     if as_json:
         answer = {"output": output, "rows": len(rows), "flagged": flagged, "rule": rule}
-        answer |= {} if written is None else {"maps": written}
-        print_json(answer | pictures.changes(rows))
+        print_json(answer | written | pictures.changes(rows))
     elif not quiet:
         console = messages() if output == reading.STANDARD_STREAM else answers()
         where = "Scores went to standard output" if output == reading.STANDARD_STREAM else f"Scores are in {output}"
         if fdr is not None:
             say(console, scoring.discovery_note(detector, n_rows, fdr))
         say(console, f"{flagged:,} of {how_many(n_rows, noun)} flagged ({flagged / n_rows:.2%}; {rule}). {where}.")
-        if written is not None:
-            maps_of = how_many(written["images"], "flagged image")
-            white = f"; black is 0, white {written['white']:.4g}" if written["images"] else ""
-            say(console, f"Residual maps of {maps_of} are in {maps_folder}{white}.")
+        for kind, found in written.items():
+            say(console, _told(kind, found, maps_of))
 
 
-def _expect_maps(detector: Detector, folder: str, data: str) -> None:
-    """Refuse --maps before anything is read."""
+def _expect_folders(detector: Detector, folders: dict[str, str], maps_of: str, data: str, fdr: float | None) -> None:
+    """Refuse folders of maps and masks that cannot be made, before anything is read."""
     from offnormal.cli import maps
 
+    if not folders:
+        if maps_of == "all":
+            raise InvalidParameter("--maps-of says of which images --maps and --masks are written; give one of them.")
+        return
+    first = next(iter(folders))
     if not pictures.seen_by(detector):
-        raise InvalidParameter("--maps is for images, and the model was fitted to a table: leave it out.")
-    maps.expect_folder(folder, data)
+        raise InvalidParameter(f"{first} is for images, and the model was fitted to a table: leave it out.")
+    if len({Path(folder).resolve() for folder in folders.values()}) < len(folders):
+        raise InvalidParameter("--maps and --masks need a folder each; the files of both have the same names.")
+    for option, folder in folders.items():
+        maps.expect_folder(folder, data, option)
     maps.expect_maps(detector)
+    if "--masks" in folders:
+        if fdr is not None:
+            raise InvalidParameter("--masks marks the pixels beyond the model's cut, and --fdr puts the cut elsewhere: "
+                                   "leave one of them out.")  # fmt: skip
+        maps.expect_masks(detector)
 
 
-def _write_maps(detector: Detector, images: Any, columns: Any, folder: str, quiet: bool) -> dict[str, Any]:
+def _write_folders(
+    detector: Detector, images: Any, columns: Any, folders: dict[str, str], maps_of: str, quiet: bool
+) -> dict[str, dict[str, Any]]:
+    """Return, of "maps" and "masks" that were asked for, the folder, how many images, and the residual that is white.
+
+    The folder is None if there was no image to write.
+    """
+    import numpy as np
+
     from offnormal.cli import maps
 
-    flagged = columns["is_anomaly"].nonzero()[0]
-    with counting("Writing maps", len(flagged), quiet or not len(flagged), noun="image") as advance:
-        count, white = maps.write(detector, images, flagged, folder, advance)
-    return {"folder": folder, "images": count, "white": white}
+    found: dict[str, dict[str, Any]] = {}
+    chosen = columns["is_anomaly"].nonzero()[0] if maps_of == "flagged" else np.arange(len(columns["is_anomaly"]))
+    for option, folder in folders.items():
+        kind = option.removeprefix("--")
+        found[kind] = {"folder": folder if len(chosen) else None, "images": len(chosen)}
+        with counting(f"Writing {kind}", len(chosen), quiet or not len(chosen), noun="image") as advance:
+            if kind == "maps":
+                found[kind]["white"] = maps.write(detector, images, chosen, folder, advance)
+            else:
+                maps.write_masks(detector, images, chosen, folder, advance)
+    return found
+
+
+def _told(kind: str, found: dict[str, Any], maps_of: str) -> str:
+    """Say where the maps or the masks are."""
+    name = "Residual maps" if kind == "maps" else "Masks of the pixels beyond the cut"
+    if not found["images"]:
+        return f"{name}: none, since no image is flagged; --maps-of all writes those of every image."
+    of = how_many(found["images"], "flagged image" if maps_of == "flagged" else "image")
+    white = f"; black is 0, white {found['white']:.4g}" if kind == "maps" else ""
+    return f"{name} of {of} are in {found['folder']}{white}."
 
 
 def _expect_output(output: str, output_format: str | None, as_json: bool, data: str) -> None:

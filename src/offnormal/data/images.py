@@ -331,7 +331,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
             f"The image '{file}' is larger than {MOST_VALUES // 3:,} pixels. Make it smaller, or cut it into tiles."
         ) from None
     except UnidentifiedImageError:
-        raise FileUnreadable(f"The file '{file}' is named like an image and is none. Replace or remove it.") from None
+        raise FileUnreadable(f"The file '{file}' is no image that can be read. Replace or remove it.") from None
     except Exception as error:  # each decoder has its own errors for damaged files
         if isinstance(error, OSError) and error.errno is not None:
             raise EnvironmentFailure(f"The image '{file}' could not be read: {error.strerror}.") from error

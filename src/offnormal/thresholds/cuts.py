@@ -61,6 +61,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "seen": "{above} of the {rows} calibration rows lie above it.",
         "contamination": "You said that {share} of the training rows are anomalous: {above} of {rows} lie above the "
         "cut. The share is your figure, not a finding; if no row is anomalous, as many are flagged by mistake.",
+        "unasked": "No calibration rows were kept, so the cut leaves {share} of the training rows above it ({above} of "
+        "{rows}). It promises nothing about new rows.",
         "ties": "{wanted} were wanted; rows with equal scores at the cut are not flagged.",
         "rests": "This holds only while normal rows go on looking like the rows the cut was set on; after a change of "
         "product, sensor or way of running, fit again.",
@@ -95,6 +97,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "seen": "보정용 {rows}행 중 {above}행이 그보다 높습니다.",
         "contamination": "학습 행의 {share}가 이상이라고 하셨으므로 {rows}행 중 {above}행이 임계값보다 높습니다. 이 "
         "비율은 알아낸 것이 아니라 지정하신 값입니다. 이상한 행이 없더라도 같은 수가 잘못 판정됩니다.",
+        "unasked": "보정용 행을 남기지 않았으므로 학습 행의 {share}({rows}행 중 {above}행)가 임계값보다 높게 "
+        "정했습니다. 새 행에 대해서는 아무것도 보장하지 않습니다.",
         "ties": "원래 {wanted}행이어야 하지만, 임계값과 점수가 같은 행은 이상으로 판정하지 않습니다.",
         "rests": "정상 행이 임계값을 정할 때 쓴 행과 계속 비슷할 때만 맞습니다. 제품, 센서, 운전 방식이 바뀌면 다시 "
         "학습하십시오.",
@@ -189,6 +193,7 @@ def _said(cut: Cut) -> tuple[list[str], dict[str, str]]:
     elif name == "fixed":
         keys += ["seen"] if details["rows"] else []
     elif name == "contamination":
+        keys = ["unasked"] if details.get("asked") == "no" else keys
         keys += ["ties"] if float(details["above"]) < float(details["wanted"]) else []
     return keys, figures
 
