@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 import offnormal
 from offnormal import thresholds
-from offnormal.cli import recordings
+from offnormal.cli import filmed, recordings
 from offnormal.data.video import clips_of, read_recordings
 from offnormal.frame_scores import score_frames
 
@@ -263,10 +263,25 @@ def test_labels_of_a_recording_that_cannot_be_read_stop_nothing(
     keep(bar(20, 1, odd=True), tmp_path / "films" / "2")
     keep(bar(14, 0), tmp_path / "films" / "broken")
     (tmp_path / "films" / "broken" / "3.png").write_bytes(b"no image")
+    (tmp_path / "films" / "cut.mp4").write_bytes(b"no video")
     labels = tmp_path / "labels.csv"
-    labels.write_text("video,first,last\n2,10,16\nbroken,2,5\n")
+    labels.write_text("video,first,last\n2,10,16\nbroken,2,5\ncut,1,2\n")
     result = run("evaluate", model, tmp_path / "films", "--frame-labels", labels, "--json")
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
-    assert list(record["unreadable"]) == ["broken"]
+    assert list(record["unreadable"]) == ["broken", "cut.mp4"], "labels go by the name without the ending, too"
     assert record["videos"] == 1
+
+
+def test_a_recording_goes_by_its_name_without_the_ending_where_that_is_one() -> None:
+    names = ["a/1.mp4", "2.mp4", "2.avi", "3", "3.mkv", "4.mov"]
+    assert filmed._without_endings(names) == {"a/1": "a/1.mp4", "4": "4.mov"}
+
+
+def test_folders_of_numbered_images_are_told_of_video(run: Callable[..., Any], tmp_path: Path) -> None:
+    keep(bar(16, 0), tmp_path / "films" / "1")
+    keep(bar(16, 1), tmp_path / "films" / "2")
+    words = ("fit", tmp_path / "films", "-o", tmp_path / "m.offnormal", "-m", "pca", "--calibration", "none")
+    assert "fit again with --video" in " ".join(run(*words).stderr.split())
+    (tmp_path / "films" / "2" / "7.png").unlink()
+    assert "--video" not in run(*words).stderr

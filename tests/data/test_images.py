@@ -161,7 +161,12 @@ def floats(folder: Path) -> bytes:
         ("a.bmp", lambda d: saved("s.bmp", d)[:700], FileUnreadable, "is damaged"),
         ("a.png", lambda d: b"", FileUnreadable, r"is empty \(0 bytes\)"),
         ("a.png", lambda d: b"width,height\n3,4\n", FileUnreadable, "is no image that can be read"),
-        ("a.png", lambda d: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", FileUnreadable, "is no image that can be read"),
+        (
+            "a.png",
+            lambda d: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            FileUnreadable,
+            "is no image that can be read",
+        ),
         ("a.png", lambda d: claims(60_000, 60_000), DataError, "larger than .* pixels"),
         ("a.png", lambda d: claims(6_000, 6_000), DataError, "larger than .* pixels"),
         ("a.png", lambda d: claims(40, 40), FileUnreadable, "is damaged"),

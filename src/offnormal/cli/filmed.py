@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from offnormal.cli import recordings
@@ -154,9 +156,11 @@ def _labels(path: str, names: Array, frames: Array, unreadable: Collection[str])
     if not spans and not {"video", "frame", "label"} <= columns:
         raise DataError(f"The labels of frames in {path!r} need {_FORMS}; it has {listed(table.column_names)}.")
     known = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
+    unreadable = {*unreadable, *_without_endings(unreadable)}
+    endless = _without_endings(known)
     y = np.full(len(names), 0 if spans else -1)
     for number, row in enumerate(table.to_pylist(), start=2):
-        places = known.get(row["video"])
+        places = known.get(endless.get(row["video"], row["video"]))
         if places is None and row["video"] in unreadable:
             continue
         if places is None:
@@ -173,3 +177,10 @@ def _labels(path: str, names: Array, frames: Array, unreadable: Collection[str])
             )
         y[places[wanted[0] : wanted[1] + 1]] = label
     return y
+
+
+def _without_endings(names: Collection[str]) -> dict[str, str]:
+    """Return "cam1/001" -> "cam1/001.mp4" for the names that stay different without their endings."""
+    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
+    taken = {*names, *(stem for stem, times in Counter(stems).items() if times > 1)}
+    return {stem: name for stem, name in zip(stems, names, strict=True) if stem not in taken}

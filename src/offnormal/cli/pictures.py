@@ -35,6 +35,7 @@ _INSTEAD = {
     "--encoding": "they are no text",
 }
 _COLORS = {"auto": "auto", "grey": "grey", "rgb": "color"}  # as typed, and as `read_images` has it
+_FRAMES = 16  # in a folder, from which on its numbered images may be a recording
 _VALUES_AT_ONCE = 2**22  # of files that are scored: a few megabytes, and progress every few seconds
 
 
@@ -168,14 +169,14 @@ class Learned:
         The files that were left out.
     place : str
         Which images of DATA these are, "train/good"; empty for all.
-    style : str
-        Of the layout.
+    tested : bool
+        Whether DATA also says which images are for testing, without a further option.
     """
 
     images: Images
     unusable: tuple[Unusable, ...] = ()
     place: str = ""
-    style: str = "plain"
+    tested: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return what a script wants to know of them."""
@@ -183,7 +184,7 @@ class Learned:
 
     def to_score(self, data: str) -> str:
         """Return what there is to score next: DATA itself where it holds images for testing."""
-        return data if self.style == "benchmark" else "NEW_IMAGES"
+        return data if self.tested else "NEW_IMAGES"
 
 
 def layout(data: str, column: str | None = None, *, by_folder: bool = False) -> Layout | None:
@@ -227,6 +228,7 @@ def read(data: str, wanted: Wanted, quiet: bool) -> Learned:
         If there are none, none can be used, many are grey and many in color, or `only` names no subfolder with images.
     """
     from offnormal.data.images import read_files
+    from offnormal.data.layouts import PATH_COLUMNS
 
     if _is_array_file(data):
         _refuse_column(data, wanted.column)
@@ -259,7 +261,27 @@ def read(data: str, wanted: Wanted, quiet: bool) -> Learned:
     warn_of(left_out, len(files))
     if not quiet:
         _tell_changes(len(images), images.pixels.shape[1:], *told)
-    return Learned(images, tuple(left_out), place, found.style)
+        if found.style == "plain" and not wanted.only:
+            _hint_at_frames(found.every)
+    listed = found.style == "list" and len(found.test) < len(found.every)
+    tested = found.style == "benchmark" or (listed and str(wanted.column).lower() in PATH_COLUMNS)
+    return Learned(images, tuple(left_out), place, tested)
+
+
+def _hint_at_frames(files: Sequence[ImageFile]) -> None:
+    """Say how video is asked for if all of several folders hold images numbered without a gap, as frames are."""
+    numbers: dict[str, list[int]] = {}
+    for file in files:
+        path = PurePosixPath(file.name)
+        digits = re.search(r"(\d+)$", path.stem)
+        if digits is None:
+            return
+        numbers.setdefault(path.parent.as_posix(), []).append(int(digits[1]))
+    if len(numbers) > 1 and all(
+        len(seen) >= _FRAMES and sorted(seen) == list(range(min(seen), max(seen) + 1)) for seen in numbers.values()
+    ):
+        say(messages(), "The images are numbered like the frames of video. If they are: fit again with --video, which "
+            "looks at frames together.")  # fmt: skip
 
 
 def _is_array_file(data: str) -> bool:

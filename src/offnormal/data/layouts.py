@@ -249,7 +249,9 @@ def layout_of_list(file: Path, column: str | None = None) -> Layout | None:
         return None
     if not any(row[chosen] for row in rows):
         raise DataError(f"Column {chosen!r} of '{file}' names no image.")
-    for number, row in enumerate(rows, 1):  # it takes its place in the scores, and is listed as a file that is not there
+    for number, row in enumerate(
+        rows, 1
+    ):  # it takes its place in the scores, and is listed as a file that is not there
         row[chosen] = row[chosen] or f"(row {number} of the list has no path)"
     of = {name.strip().lower(): name for name in reversed(names) if name != chosen}
 

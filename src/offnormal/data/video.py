@@ -78,6 +78,11 @@ class Recording:
         """Return the number of frames."""
         return len(self.frames)
 
+    def __repr__(self) -> str:
+        """Name the recording and its size; the frames themselves would fill the screen."""
+        frames, channels, height, width = self.frames.shape
+        return f"Recording({self.name!r}, {frames} frames of {channels}×{height}×{width}, fps={self.fps})"
+
 
 @dataclass(frozen=True, eq=False)
 class Recordings(Sequence[Recording]):
@@ -97,6 +102,11 @@ class Recordings(Sequence[Recording]):
     def __len__(self) -> int:
         """Return how many were read."""
         return len(self.read)
+
+    def __repr__(self) -> str:
+        """Name the recordings, and those that could not be read."""
+        lacking = f", unreadable={list(self.unreadable)}" if self.unreadable else ""
+        return f"Recordings({list(self.read)}{lacking})"
 
     def __getitem__(self, which: Any) -> Any:
         """Return one recording, or of a slice a tuple."""
