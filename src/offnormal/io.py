@@ -26,6 +26,7 @@ from offnormal.data.columns import Column, Schema
 from offnormal.data.pixel_arrays import SHAPE_ENTRIES, ImageSchema
 from offnormal.detector import Detector
 from offnormal.errors import ModelFileError, NotSupported, OffnormalError
+from offnormal.method import Method
 from offnormal.parameters import declared, validate
 from offnormal.registry import METHODS, method_class
 from offnormal.scorer import Scorer
@@ -263,6 +264,7 @@ def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, Arr
     preprocess = detector._unlearned_preprocessor(manifest["preprocess"])
     with torch.device("meta"):
         method = detector.build(preprocess.shape)
+        _widen(method, state)
     scorer = detector._scorer(preprocess, method)
     _check_tensors(scorer, state)
     scorer.load_state_dict(state, assign=True)
@@ -272,6 +274,14 @@ def _scorer(detector: Detector, manifest: dict[str, Any], tensors: dict[str, Arr
     if not bool(score.isfinite().all()):
         raise ValueError("its tensors give a row without values no score")
     return scorer
+
+
+def _widen(method: Method, state: Mapping[str, torch.Tensor]) -> None:
+    """Give the buffers whose last axis is found from the rows as many columns as the file's have, within reason."""
+    for name in method.widths_from_rows:
+        like, found = method.get_buffer(name), state.get(f"method.{name}")
+        if found is not None and found.ndim == like.ndim == 2 and 1 <= found.shape[1] <= like.shape[0]:
+            setattr(method, name, like.new_empty(like.shape[0], found.shape[1]))
 
 
 def _blank_row(detector: Detector) -> torch.Tensor:

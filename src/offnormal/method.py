@@ -86,6 +86,8 @@ class Phase:
 class Method(nn.Module, ABC):
     """A paper as one module."""
 
+    widths_from_rows: ClassVar[frozenset[str]] = frozenset()
+    """Buffers (n, q) whose columns are counted in fitting, 1 to n of them; all others have the shape `build` gives."""
     may_be_minus_infinity: ClassVar[frozenset[str]] = frozenset()
     """Buffers that may hold −∞, such as the logarithm of a weight of zero; all else in a model file is finite."""
 

@@ -45,22 +45,20 @@ class PCANetwork(DistanceToPlane, Method):
         super().__init__()
         self.n_components = n_components
         self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
-        # All directions are kept, so that the shape does not depend on the data; those beyond q are zero.
-        self.register_buffer("directions", torch.zeros(n_features, n_features, dtype=torch.float64))
+        self.register_buffer("directions", torch.zeros(n_features, 1, dtype=torch.float64))  # q columns once fitted
         self.register_buffer("variances", torch.zeros(n_features, dtype=torch.float64))
 
     def summarize(self, batches: Batches) -> None:
         """Take mean, variances and directions of all rows in float64."""
         mean = sum((batch.x.double().sum(0) for batch in batches), start=torch.zeros_like(self.mean)) / batches.n_rows
         values, vectors = self._few_rows(batches, mean) if batches.n_rows < len(mean) else self._many(batches, mean)
-        q = self._count(values)
         self.mean.copy_(mean)
         self.variances.copy_(values)
-        self.directions.copy_(torch.cat([vectors[:, :q], torch.zeros_like(vectors[:, q:])], dim=1))
+        self.keep(vectors[:, : self._count(values)])
 
     def _many(self, batches: Batches, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Return variances and directions, greatest first, from the covariance."""
-        scatter = torch.zeros_like(self.directions)
+        scatter = torch.zeros(len(mean), len(mean), dtype=mean.dtype, device=mean.device)
         for batch in batches:
             centered = batch.x.double() - mean
             scatter += centered.T @ centered
@@ -71,10 +69,9 @@ class PCANetwork(DistanceToPlane, Method):
         """Return the same from the rows themselves: images have far more pixels than there are images."""
         centered = torch.cat([batch.x.double() - mean for batch in batches])
         _, lengths, directions = torch.linalg.svd(centered, full_matrices=False)
-        values, vectors = torch.zeros_like(self.variances), torch.zeros_like(self.directions)
+        values = torch.zeros_like(self.variances)
         values[: len(lengths)] = lengths.square() / max(batches.n_rows - 1, 1)
-        vectors[:, : len(lengths)] = directions.T
-        return values, vectors
+        return values, directions.T
 
     def _count(self, values: Tensor) -> int:
         """Return q: the asked count, or as many as explain the asked share; always one direction is left over."""

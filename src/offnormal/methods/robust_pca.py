@@ -158,8 +158,7 @@ class RobustPCANetwork(DistanceToPlane, Method):
         self.variant, self.n_components, self.sparsity_weight = variant, n_components, sparsity_weight
         self.max_rows, self.max_iterations = max_rows, max_iterations
         self.register_buffer("center", torch.zeros(n_features, dtype=torch.float64))
-        # All directions have a place, so that the shape does not depend on the data; those beyond q are zero.
-        self.register_buffer("directions", torch.zeros(n_features, n_features, dtype=torch.float64))
+        self.register_buffer("directions", torch.zeros(n_features, 1, dtype=torch.float64))  # q columns once fitted
 
     def summarize(self, batches: Batches) -> None:
         """Split the rows, or a sample of them; keep the directions of L."""
@@ -177,8 +176,7 @@ class RobustPCANetwork(DistanceToPlane, Method):
             )
         values, vectors = torch.linalg.eigh(parts.low_rank.T @ parts.low_rank)
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-        q = self._count(values)
-        self.directions.zero_()[:, :q] = vectors[:, :q]
+        self.keep(vectors[:, : self._count(values)])
 
     def split(self, rows: Tensor) -> Split:
         """Split rows (N, n), less the center, into L + S."""

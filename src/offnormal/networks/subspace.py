@@ -49,24 +49,30 @@ class DistanceToPlane:
 
     Attributes
     ----------
-    directions : Tensor, float64, shape (n, n)
-        Orthonormal columns, those that are not kept zero.
+    directions : Tensor, float64, shape (n, q)
+        Orthonormal columns; at least one, of zeros if no direction is kept.
     axis : str
         What the coordinates are called.
     """
 
     directions: Tensor
     axis: ClassVar[str]
+    widths_from_rows: ClassVar[frozenset[str]] = frozenset({"directions"})
 
     @abstractmethod
     def origin(self) -> Tensor:
         """Return a point of the plane, float64, shape (n,)."""
 
+    def keep(self, directions: Tensor) -> None:
+        """Take these orthonormal columns (n, q), q ≥ 0, for the plane."""
+        kept = directions if directions.shape[1] else directions.new_zeros(len(directions), 1)
+        self.directions = kept.clone(memory_format=torch.contiguous_format)  # laid out as a file's, to the last bit
+
     def encode(self, x: Tensor) -> Tensor:
         """Return the coordinates in the plane, shape (b, q), float64; at least one column."""
         return (x.double() - self.origin()) @ self.directions[:, : self._kept()]
 
-    def _kept(self) -> int:
+    def _kept(self) -> int:  # files of 0.1 and before hold as many columns as features, those beyond q zero
         return max(int(self.directions.abs().sum(0).ne(0).sum()), 1)
 
     def code_names(self) -> tuple[str, ...]:
@@ -75,7 +81,7 @@ class DistanceToPlane:
 
     def _residual(self, x: Tensor) -> Tensor:
         centered = x.double() - self.origin()
-        kept = self.directions[:, : self._kept()]  # the rest is zero, and most of it where rows are images
+        kept = self.directions[:, : self._kept()]
         return centered - (centered @ kept) @ kept.T
 
     def reconstruct(self, x: Tensor) -> Tensor:
