@@ -61,6 +61,7 @@ def model(run: Callable[..., Any], films: Path) -> Path:
         "4 recordings, 120 frames",
         "40, and 20 of other frames",
         "1 channel, 4 frames, 8×8",
+        "come from 4 recordings",
         f"offnormal score {target} NEW_VIDEO",
     ):
         assert said in result.stdout

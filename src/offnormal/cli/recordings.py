@@ -104,11 +104,14 @@ class Cut(NamedTuple):
         short.
     seen : str
         "16 recordings, 2,550 frames".
+    apart : int
+        How many recordings the clips that are kept out come from.
     """
 
     training: Array
     kept_out: Array
     seen: str
+    apart: int
 
 
 def cut(data: str, wanted: Wanted, seed: int | None, quiet: bool) -> Cut:
@@ -149,7 +152,7 @@ def cut(data: str, wanted: Wanted, seed: int | None, quiet: bool) -> Cut:
     after = [one[border:] for one, border in zip(frames, borders, strict=True)]
     training = _clips_of_all(before, wanted.length, wanted.stride)
     kept_out = _clips_of_all(after, wanted.length, 1)
-    return Cut(training, kept_out, seen)
+    return Cut(training, kept_out, seen, sum(len(one) >= wanted.length for one in after))
 
 
 def _borders(lengths: list[int], length: int, seed: int | None) -> list[int]:
@@ -254,11 +257,17 @@ def learned(clips: Cut) -> dict[str, str]:
     from offnormal.data.pixel_arrays import shape_in_words
 
     apart = f", and {len(clips.kept_out):,} of other frames for the threshold" if len(clips.kept_out) else ""
-    return {
+    said = {
         "video": clips.seen,
         "clips": f"{len(clips.training):,}{apart}",
         "each": shape_in_words(clips.training.shape[1:]),
     }
+    if len(clips.kept_out):
+        said["caution"] = (
+            f"the clips for the threshold come from {how_many(clips.apart, 'recording')}, and those of one are alike: "
+            "on other recordings the rate of false alarms can be far from what is promised; measure it on normal ones"
+        )
+    return said
 
 
 # --- scoring ----------------------------------------------------------------------------------------------------------
