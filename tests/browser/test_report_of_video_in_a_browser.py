@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from offnormal import PCAReconstruction, Recording, score_frames
 from offnormal.report import render_video
+from offnormal.report.axes import Axis
 
 LENGTH, SIDE = 4, 8
 Array = np.ndarray[Any, Any]
@@ -73,9 +75,24 @@ def test_timelines_peaks_and_slider(visit: Callable[..., Any], page_file: Path, 
     for name in set(names):
         own = sorted(frame for frame, of in zip(frames, names, strict=True) if of == name)
         assert all(np.diff(own) >= LENGTH)
+    line, shading = page.locator("#films .wide path.threshold").first, page.locator("#films .wide .beyond").first
+    own = float(re.search(r" ([\d.]+)H", line.get_attribute("d"))[1])
+    assert shading.is_visible()
     page.locator("#explore-slider").focus()
     page.keyboard.press("Home")
     assert page.locator("#explore-said").text_content().startswith("0 of 104 frames")
+    greatest = max(one.max() for one in known.values() if len(one))
+    axis = json.loads(page.locator("#films").get_attribute("data-axis"))
+    scale = Axis(*(axis[name] for name in ("low", "high", "scale", "center", "width")))
+    for key, value in (("Home", greatest), ("End", -np.inf)):
+        page.keyboard.press(key)
+        at = float(re.search(r" ([\d.]+)H", line.get_attribute("d"))[1])
+        assert at == pytest.approx(axis["top"] + axis["tall"] * (1 - float(scale.place(value))), abs=0.06)
+        assert at != own
+        assert not shading.is_visible()
+    page.locator("#explore-reset").click()
+    assert float(re.search(r" ([\d.]+)H", line.get_attribute("d"))[1]) == pytest.approx(own, abs=0.06)
+    assert shading.is_visible()
     page.locator("#explore-kind").select_option("quiet")
     assert page.locator("tr.row:visible").count() == names.count("quiet")
 

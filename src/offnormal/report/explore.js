@@ -1,10 +1,12 @@
 "use strict";
-// The slider counts how many images are beyond the cut; the cut lies half-way between two scores.
+// The slider counts how many images are beyond the cut; the cut lies half-way between two scores. Timelines show where.
 const found = JSON.parse(document.getElementById("explore-data").textContent);
 const section = document.getElementById("explore");
 const slider = document.getElementById("explore-slider");
 const said = document.getElementById("explore-said");
 const filter = document.getElementById("explore-kind");
+const films = document.getElementById("films");
+const axis = films ? JSON.parse(films.dataset.axis) : null;
 const rows = [...document.querySelectorAll("tr[data-score]")];
 
 function cutBehind(count) {
@@ -16,6 +18,19 @@ function cutBehind(count) {
 
 function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+function heightOf(score) {
+  const placed = (value) => axis.scale === "compressed" ? Math.asinh((value - axis.center) / axis.width) : value;
+  const place = (placed(score) - placed(axis.low)) / (placed(axis.high) - placed(axis.low));
+  return axis.top + axis.tall * (1 - Math.min(Math.max(place, 0), 1));
+}
+
+function moveLines(cut) {
+  for (const line of films.querySelectorAll("path.threshold")) {
+    line.setAttribute("d", line.getAttribute("d").replace(/ [\d.]+H/, ` ${heightOf(cut).toFixed(1)}H`));
+  }
+  films.classList.toggle("moved", Number(slider.value) !== found.flagged); // the shading is that of the model's cut
 }
 
 function update() {
@@ -31,6 +46,7 @@ function update() {
   });
   said.textContent = Number(slider.value) === found.flagged ? `${text} ${section.dataset.own}` : text;
   slider.setAttribute("aria-valuetext", text);
+  if (films) moveLines(cut);
   found.kindNames.forEach((name, kind) => {
     const cell = document.getElementById(`explore-kind-${kind}`);
     cell.textContent = beyond.filter((is, i) => is && found.kinds[i] === kind).length.toLocaleString("en");

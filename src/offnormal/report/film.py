@@ -7,8 +7,9 @@ scores and the clips at a few of its peaks. Letters: t frames, c h w channels, h
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,17 +22,19 @@ from offnormal.errors import DataError, NotSupported
 from offnormal.frame_scores import place_in_clip, score_frames
 from offnormal.metrics.frames import regularity
 from offnormal.report import card, curves
-from offnormal.report.axes import Axis
+from offnormal.report.axes import Axis, nice_values
 from offnormal.report.explore import Explorable, explored
 from offnormal.report.images import Pictured, shown
-from offnormal.report.numerals import number, percent
+from offnormal.report.numerals import number, percent, tick
 from offnormal.report.words import Words
 from offnormal.residual_places import places
 
 Floats = NDArray[np.float64]
 
 WIDE, NARROW, HEIGHT, LEFT, BOTTOM = 920, 360, 130, 8, 22
+TOP, TALL = 8, HEIGHT - BOTTOM - 16
 _TICK_ROOM = 150  # pixels
+_NEAR_THE_END = 0.95  # of the timeline: a label in the middle of its place would leave the picture
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def page(
             }
             for film in films
         ],
+        "axis": json.dumps({**asdict(axis), "top": TOP, "tall": TALL}),
         "labeled": any(film.labels is not None for film in films),
         "peaks": _pictured(detector, films, peaks, words),
         "training": curves.training(detector, words, method),
@@ -203,7 +207,7 @@ def timeline(film: Film, cut: float, axis: Axis, words: Words, width: int) -> Ma
         return round(LEFT + (width - 2 * LEFT) * frame / max(n - 1, 1), 1)
 
     def y(score: float) -> float:
-        return round(8 + (HEIGHT - BOTTOM - 16) * (1 - float(axis.place(score))), 1)
+        return round(TOP + TALL * (1 - float(axis.place(score))), 1)
 
     parts = [_band(film, x, scores > cut, "beyond"), *([] if film.labels is None else [_marks(film, x)])]
     step = max(2 * n // width, 1)  # a point for every two pixels
@@ -218,10 +222,7 @@ def timeline(film: Film, cut: float, axis: Axis, words: Words, width: int) -> Ma
     parts.append(Markup('<path class="line" d="{}"/>').format(path))
     if np.isfinite(cut):
         parts.append(Markup('<path class="threshold" d="M{} {y}H{}"/>').format(LEFT, width - LEFT, y=y(cut)))
-    parts += [
-        _tick(film, frame, x)
-        for frame in np.linspace(0, n - 1, max(width // _TICK_ROOM, 2)).round().astype(int).tolist()
-    ]
+    parts += _ticks(film, x, max(width // _TICK_ROOM, 2))
     low, high = number(float(known.min())), number(float(known.max()))
     parts.append(Markup('<text x="{}" y="{}">{}</text>').format(LEFT, y(float(known.max())) + 4, high))
     label = words("film.timeline", name=film.name, low=low, high=high, cut=number(cut))
@@ -230,10 +231,19 @@ def timeline(film: Film, cut: float, axis: Axis, words: Words, width: int) -> Ma
     )
 
 
-def _tick(film: Film, frame: int, x: Any) -> Markup:
-    text = f"{frame:,}" if film.fps is None else f"{frame / film.fps:.1f} s"
-    anchor = "start" if frame == 0 else "end" if frame == len(film.scores) - 1 else "middle"
-    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x(frame), HEIGHT - 4, anchor, text)
+def _ticks(film: Film, x: Any, most: int) -> list[Markup]:
+    """Return round frames, or seconds where they are known, below the timeline."""
+    a_second, last = film.fps or 1.0, max(len(film.scores) - 1, 1)
+    values, step = nice_values(0.0, last / a_second, most)
+    if film.fps is None and step < 1:
+        values, step = np.arange(last + 1, dtype=np.float64), 1.0
+    ticks = []
+    for value in values:
+        text = f"{value:,.0f}" if film.fps is None else f"{tick(float(value), step)} s"
+        anchor = "start" if value == 0 else "end" if value * a_second > _NEAR_THE_END * last else "middle"
+        place = '<text x="{}" y="{}" text-anchor="{}">{}</text>'
+        ticks.append(Markup(place).format(x(value * a_second), HEIGHT - 4, anchor, text))
+    return ticks
 
 
 def _band(film: Film, x: Any, chosen: NDArray[np.bool_], style: str) -> Markup:
