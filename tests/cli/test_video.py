@@ -219,6 +219,18 @@ def test_evaluate_holds_scores_of_frames_against_a_table_of_frames_or_of_spans(
     assert "(1 of one class left out)" in " ".join(told.output.split())
 
 
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_labels_of_other_recordings_are_refused_before_anything_is_decoded(
+    run: Callable[..., Any], films: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "labels.csv").write_text("video,first,last\n9,0,1\n")
+    monkeypatch.setattr("offnormal.data.video.Source.read", lambda *_: pytest.fail("decoded"))
+    page = ("-o", tmp_path / "page.html") if command == "report" else ()
+    result = run(command, model, films / "test", "--frame-labels", tmp_path / "labels.csv", *page)
+    assert result.exit_code == 2
+    assert "names the recording '9'; the data has 1, 2" in " ".join(result.output.split())
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from offnormal.cli import recordings
@@ -41,6 +41,7 @@ def measured(detector: Detector, data: str, labels: str, align: str, *, strict: 
     from offnormal.metrics import ranking
     from offnormal.metrics.frames import frame_auroc, regularity
 
+    _expect_names(labels, data)
     columns, counts = recordings.scored(detector, data, align, strict=strict, quiet=quiet)
     names = np.asarray(columns["video"])
     y = _labels(labels, names, columns["frame"], counts["unreadable"])
@@ -95,6 +96,7 @@ def report(
     unreadable: dict[str, str] = {}
     counts = {"videos": 0, "frames": 0}
     if labels is not None:
+        _expect_names(labels, data)
         lost: dict[str, str] = {}
         lengths = {one.name: len(one) for one in recordings.each(detector, data, lost, strict=strict, quiet=True)}
         names = np.repeat(list(lengths), list(lengths.values()))
@@ -148,25 +150,17 @@ def _labels(path: str, names: Array, frames: Array, unreadable: Collection[str])
     """
     import numpy as np
 
-    from offnormal.data.tables import read_table
-
-    table = read_table(path, text_columns=("video",))
-    columns = set(table.column_names)
-    spans = {"video", "first", "last"} <= columns
-    if not spans and not {"video", "frame", "label"} <= columns:
-        raise DataError(f"The labels of frames in {path!r} need {_FORMS}; it has {listed(table.column_names)}.")
+    rows, spans = _rows_of(path)
     known = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
     unreadable = {*unreadable, *_without_endings(unreadable)}
     endless = _without_endings(known)
     y = np.full(len(names), 0 if spans else -1)
-    for number, row in enumerate(table.to_pylist(), start=2):
+    for number, row in enumerate(rows, start=2):
         places = known.get(endless.get(row["video"], row["video"]))
         if places is None and row["video"] in unreadable:
             continue
         if places is None:
-            raise DataError(
-                f"Line {number} of {path!r} names the recording {row['video']!r}; the data has {listed(known)}."
-            )
+            raise _unknown(number, path, row["video"], known)
         wanted = (row["first"], row["last"]) if spans else (row["frame"], row["frame"])
         label = 1 if spans else row["label"]
         whole = all(isinstance(value, int) and 0 <= value < len(places) for value in wanted)
@@ -177,6 +171,34 @@ def _labels(path: str, names: Array, frames: Array, unreadable: Collection[str])
             )
         y[places[wanted[0] : wanted[1] + 1]] = label
     return y
+
+
+def _rows_of(path: str) -> tuple[list[dict[str, Any]], bool]:
+    """Return the rows of a file of labels, and whether each is a span of frames."""
+    from offnormal.data.tables import read_table
+
+    table = read_table(path, text_columns=("video",))
+    columns = set(table.column_names)
+    spans = {"video", "first", "last"} <= columns
+    if not spans and not {"video", "frame", "label"} <= columns:
+        raise DataError(f"The labels of frames in {path!r} need {_FORMS}; it has {listed(table.column_names)}.")
+    return table.to_pylist(), spans
+
+
+def _expect_names(path: str, data: str) -> None:
+    """Refuse a file of labels that names a recording DATA does not have, before anything is decoded."""
+    from offnormal.data.video import find_recordings
+
+    if Path(data).is_dir():
+        names = [source.name for source in find_recordings(data)]
+        known = {*names, *_without_endings(names)}
+        for number, row in enumerate(_rows_of(path)[0], start=2):
+            if row["video"] not in known:
+                raise _unknown(number, path, row["video"], names)
+
+
+def _unknown(number: int, path: str, name: object, known: Collection[str]) -> DataError:
+    return DataError(f"Line {number} of {path!r} names the recording {name!r}; the data has {listed(known)}.")
 
 
 def _without_endings(names: Collection[str]) -> dict[str, str]:
