@@ -1,6 +1,6 @@
 """Lesions in phantoms of brain slices: dense and spatial codes, and what each step after the network is worth.
 
-    python benchmarks/brain_phantoms.py [--model ae] [--heads 20] [--epochs 25] [--channels 8,16,32] [--seeds 0]
+    python benchmarks/brain_phantoms.py [--model ae] [--heads 20] [--epochs 25] [--side 64] ...
 
 Trains on healthy heads, segments the lesions of others. Prints the greatest Dice over all thresholds on the tested
 heads themselves (the oracle: an upper bound) and the Dice at the threshold that is best on other heads (validation),
@@ -21,18 +21,24 @@ from offnormal.bench.phantoms import Phantom, phantom
 from offnormal.methods.brain_autoencoder import BrainAutoencoder
 from offnormal.postprocessing import cleaned, segmented
 
-EROSIONS, MEDIAN_SIDE = 6, 3  # of slices of 64×64, as 12 and 5 of 128×128
+FIT: Mapping[int, tuple[int, int]] = {64: (6, 3), 128: (12, 5)}
+"""Side of a slice -> erosions and the side of the median: the study's for 128×128."""
 THRESHOLDS = 24
 OFF: Mapping[str, Any] = {"hyperintense": False, "erosions": 0, "quantile": None, "median_side": 1}
-STEPS: Mapping[str, Mapping[str, Any]] = {
-    "absolute residual": {"masked": False, **OFF},
-    "+ positive part": {"hyperintense": True, "masked": False},
-    "+ brain mask": {"masked": True},
-    "+ eroded": {"erosions": EROSIONS},
-    "+ intensity quantile": {"quantile": 0.9},
-    "+ median": {"median_side": MEDIAN_SIDE},
-    "+ components": {"fewest": 8},
-}
+
+
+def steps_for(side: int) -> dict[str, dict[str, Any]]:
+    """Return what each step adds for slices of this side."""
+    erosions, median_side = FIT[side]
+    return {
+        "absolute residual": {"masked": False, **OFF},
+        "+ positive part": {"hyperintense": True, "masked": False},
+        "+ brain mask": {"masked": True},
+        "+ eroded": {"erosions": erosions},
+        "+ intensity quantile": {"quantile": 0.9},
+        "+ median": {"median_side": median_side},
+        "+ components": {"fewest": 8},
+    }
 
 
 def dice(found: np.ndarray[Any, Any], lesions: np.ndarray[Any, Any]) -> float:
@@ -76,7 +82,7 @@ def report(name: str, validation: list[Phantom], test: list[Phantom], rebuild: A
     """Print the Dice after each step."""
     rebuilt = [[rebuild(head.volume) for head in heads] for heads in (validation, test)]
     steps: dict[str, Any] = {}
-    for step, change in STEPS.items():
+    for step, change in steps_for(test[0].volume.shape[1]).items():
         steps |= change
         fewest = steps.get("fewest", 1)
         chosen, tested = (maps_of(*pair, steps) for pair in zip((validation, test), rebuilt, strict=True))
@@ -100,10 +106,12 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--channels", default="8,16,32")
+    parser.add_argument("--side", type=int, choices=tuple(FIT), default=64)
     parser.add_argument("--seeds", default="0")
     chosen = parser.parse_args()
-    healthy = np.concatenate([phantom(1000 + i).volume for i in range(chosen.heads)])
-    validation, test = ([phantom(start + i, lesions=4) for i in range(8)] for start in (5000, 9000))
+    side = chosen.side
+    healthy = np.concatenate([phantom(1000 + i, side=side).volume for i in range(chosen.heads)])
+    validation, test = ([phantom(start + i, lesions=4, side=side) for i in range(8)] for start in (5000, 9000))
     print(f"{'':28s} {'':22s} oracle validation")
     report("intensity", validation, test, np.zeros_like)
     channels = tuple(map(int, chosen.channels.split(",")))
