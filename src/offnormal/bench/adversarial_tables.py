@@ -121,9 +121,8 @@ _PIXELS = (
 )
 _ONE_CLASS_ABOUT = (
     "The papers have no such table: EGBAD and GANomaly call nine digits normal, AnoGAN and f-AnoGAN have data of their "
-    "own. AnoGAN and EGBAD have the networks of EGBAD's MNIST code, GANomaly its own, f-AnoGAN and ALAD our defaults; EGBAD "
-    "has them in one row more. "
-    f"{_PIXELS}"
+    "own. AnoGAN and EGBAD have the networks of EGBAD's MNIST code, GANomaly its own, f-AnoGAN and ALAD our defaults; "
+    f"EGBAD has them in one row more. {_PIXELS}"
 )
 _FIFTH = {"epochs": 20, "learning_rate": 2e-4}
 
