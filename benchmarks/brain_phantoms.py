@@ -107,11 +107,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--channels", default="8,16,32")
     parser.add_argument("--side", type=int, choices=tuple(FIT), default=64)
+    parser.add_argument("--roughness", type=float, default=1.0)
     parser.add_argument("--seeds", default="0")
     chosen = parser.parse_args()
-    side = chosen.side
-    healthy = np.concatenate([phantom(1000 + i, side=side).volume for i in range(chosen.heads)])
-    validation, test = ([phantom(start + i, lesions=4, side=side) for i in range(8)] for start in (5000, 9000))
+    drawn: dict[str, Any] = {"side": chosen.side, "roughness": chosen.roughness}
+    healthy = np.concatenate([phantom(1000 + i, **drawn).volume for i in range(chosen.heads)])
+    validation, test = ([phantom(start + i, lesions=4, **drawn) for i in range(8)] for start in (5000, 9000))
     print(f"{'':28s} {'':22s} oracle validation")
     report("intensity", validation, test, np.zeros_like)
     channels = tuple(map(int, chosen.channels.split(",")))

@@ -53,3 +53,14 @@ def test_sizes() -> None:
     for wrong in ({"slices": 0}, {"side": 8}, {"lesions": -1}):
         with pytest.raises(InvalidParameter, match="at least 1 slice"):
             phantom(0, **wrong)
+
+
+def test_rough_heads_differ_more_from_one_another() -> None:
+    def apart(roughness: float) -> float:
+        heads = [phantom(seed, slices=3, roughness=roughness).volume for seed in range(4)]
+        return float(np.mean([np.abs(one - other).mean() for one in heads for other in heads]))
+
+    assert apart(0) < apart(1) < apart(3)
+    assert np.array_equal(phantom(3, slices=2).volume, phantom(3, slices=2, roughness=1.0).volume)
+    with pytest.raises(InvalidParameter, match="a roughness of 0"):
+        phantom(0, roughness=-1)

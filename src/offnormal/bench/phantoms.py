@@ -50,7 +50,7 @@ class Phantom:
     lesions: Mask
 
 
-def phantom(seed: int, *, lesions: int = 0, slices: int = 20, side: int = 64) -> Phantom:
+def phantom(seed: int, *, lesions: int = 0, slices: int = 20, side: int = 64, roughness: float = 1.0) -> Phantom:
     """Draw one head.
 
     Parameters
@@ -63,18 +63,22 @@ def phantom(seed: int, *, lesions: int = 0, slices: int = 20, side: int = 64) ->
         Through the middle of the head.
     side : int
         Height and width in pixels, at least 16.
+    roughness : float
+        How far folds, nuclei and ventricles of one head depart from those of the average head, at least 0; 1: as drawn
+        first.
 
     Raises
     ------
     InvalidParameter
         If there is no slice, or they are too small.
     """
-    if slices < 1 or side < 16 or lesions < 0:
+    if slices < 1 or side < 16 or lesions < 0 or not 0 <= roughness < np.inf:
         raise InvalidParameter(
-            f"A phantom needs at least 1 slice of 16×16 and 0 lesions; got {slices} of {side}×{side} and {lesions}."
+            f"A phantom needs at least 1 slice of 16×16, 0 lesions and a roughness of 0; got {slices} of "
+            f"{side}×{side}, {lesions} and {roughness}."
         )
     draw = numpy_generator(seed, "phantom")
-    place = _Head(draw, slices, side)
+    place = _Head(draw, slices, side, roughness)
     clean, white = place.tissue(draw)
     spots = numpy_generator(seed, "phantom", "lesions")
     found = _lesions(spots, white, lesions, side)
@@ -91,8 +95,8 @@ def phantom(seed: int, *, lesions: int = 0, slices: int = 20, side: int = 64) ->
 class _Head:
     """The coordinates of one head: its half-axes, its turn and its place are drawn."""
 
-    def __init__(self, draw: np.random.Generator, slices: int, side: int) -> None:
-        self.slices, self.side = slices, side
+    def __init__(self, draw: np.random.Generator, slices: int, side: int, roughness: float) -> None:
+        self.slices, self.side, self.roughness = slices, side, roughness
         along, across = draw.uniform(0.78, 0.9), draw.uniform(0.62, 0.74)
         turn, (down, right) = draw.normal(0, 0.05), draw.normal(0, 0.02, 2)
         axis = np.linspace(-1, 1, side)
@@ -107,15 +111,15 @@ class _Head:
         """Return the intensities of healthy tissue, and where white matter is, both (s, h, w)."""
         fine = _smooth(draw, self.radius.shape, (1.2, self.side / 26, self.side / 26))
         coarse = _smooth(draw, self.radius.shape, (2.5, self.side / 12, self.side / 12))
-        depth = 1 - self.radius + 0.09 * fine + 0.04 * coarse
+        depth = 1 - self.radius + self.roughness * (0.09 * fine + 0.04 * coarse)
         white: Mask = self.brain & (depth > 0.27)
         grey = np.where(coarse > 1.1, BRIGHT, GREY + 0.04 * coarse)
         healthy = np.where(white, WHITE + 0.015 * coarse, grey)
         healthy = np.where(self.brain & (depth < 0.04), FLUID, healthy)  # furrows at the surface
         healthy = np.where(np.abs(self.u) < 0.035, np.where(depth < 0.38, FLUID, healthy), healthy)  # between halves
-        nuclei = self._nuclei(draw, 0.02 * fine)
+        nuclei = self._nuclei(draw, 0.02 * self.roughness * fine)
         healthy = np.where(nuclei < 1, draw.uniform(*NUCLEI) + 0.02 * coarse, healthy)
-        wall = self._ventricles(draw, 0.02 * fine)
+        wall = self._ventricles(draw, 0.02 * self.roughness * fine)
         healthy = np.where(wall < 1.35, np.where(np.abs(self.v) > 0.2, BRIGHT, GREY), healthy)  # their bright ends
         healthy = np.where(wall < 1, FLUID, healthy)
         return ndimage.gaussian_filter(healthy, (0, 0.5, 0.5)), white & (wall > 1.7) & (nuclei > 1.5)
