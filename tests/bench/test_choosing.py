@@ -79,12 +79,12 @@ def test_rows_are_ranked_over_the_same_runs_alone(tmp_path: Path) -> None:
     easy_and_hard = (0.9, 0.9, 0.3)
     for name, shift in (("k-NN", 0.01), ("pca", 0.0), ("vae", -0.01)):
         keep(tmp_path, runs(name, lambda data, seed, mixed, shift=shift: easy_and_hard[data] + shift))
-    keep(tmp_path, runs("memae", lambda data, seed, mixed: 0.89, data=SETS[:2]))
+    keep(tmp_path, runs("memae", lambda data, seed, mixed: 0.89, data=SETS[:1]))
     found = choosing.panel(tmp_path, TOY)
     assert found.basis == Basis(SETS, (0, 1, 2))
     assert names(found) == ["k-NN", "pca", "vae"]
     assert [(part.name, part.protocol, part.runs, part.of) for part in found.partial] == [
-        ("memae", CLEAN, 6, 9), ("memae", MIXED, 6, 9)
+        ("memae", CLEAN, 3, 9), ("memae", MIXED, 3, 9)
     ]  # fmt: skip
     assert found.partial[0].mean == pytest.approx(0.89)
     assert (found.partial[0].baseline, found.partial[0].baseline_mean) == ("k-NN", pytest.approx(0.91))  # not 0.71
@@ -102,6 +102,16 @@ def test_the_basis_has_the_most_runs_together(tmp_path: Path, beside: tuple[str,
     assert found.basis == Basis(SETS, seeds)
     assert len(found.ranked) == 1 + len(beside)
     assert not found.partial
+
+
+def test_many_rows_matter_more_than_many_runs_of_a_few(tmp_path: Path) -> None:
+    for name in ("k-NN", "pca"):
+        keep(tmp_path, runs(name, level(0.9)))
+    for name in ("vae", "memae", "aae"):
+        keep(tmp_path, runs(name, level(0.8), data=SETS[:2], seeds=(0,)))
+    found = choosing.panel(tmp_path, TOY)
+    assert found.basis == Basis(SETS[:2], (0,)), "25 × 2 × 1 runs, against 4 × 3 × 3"
+    assert len(found.ranked) == 5
 
 
 def test_a_row_alone_has_no_rank(tmp_path: Path) -> None:
