@@ -312,7 +312,8 @@ def panel(folder: Path, table: Table) -> Panel:
 def _basis(table: Table, found: Mapping[str, Runs]) -> Basis:
     """Return the data sets and seeds for which rows² × data sets × seeds is greatest, of what any two rows share.
 
-    Rows count twice: a guide of few methods is none. Of equals, the one with more data sets, then with more seeds, then with those that the table names first.
+    Rows count twice: a guide of few methods is none. Of equals, the one with more data sets, then with more seeds, then
+    with those that the table names first.
     """
     best, greatest = Basis((), ()), (0, 0, 0)
     every = range(table.seeds)
