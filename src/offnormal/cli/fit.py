@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from offnormal.cli import pictures, reading, recordings, training
+from offnormal.cli import learned_images, pictures, reading, recordings, training
 from offnormal.cli.console import (
     answers,
     cut_record,
@@ -243,7 +243,9 @@ def fit(
         pictures.refuse_image_options(data, only_images | of_pictures)
     if not video:
         recordings.refuse_video_options(data, {"--clip-length": clip_length, "--clip-stride": clip_stride})
-    wanted = pictures.Wanted(pictures.wanted_size(image_size), color, tuple(only or ()), strict, image_column)
+    wanted = learned_images.Wanted(
+        learned_images.wanted_size(image_size), color, tuple(only or ()), strict, image_column
+    )
     key = method or (training.DEFAULT_METHOD_OF_IMAGES if images or video else training.DEFAULT_METHOD)
     with warnings_as_lines(quiet):
         fixed = {"random_state": seed} | ({} if contamination is None else {"contamination": contamination})
@@ -256,11 +258,11 @@ def fit(
             rows = clips.training
             detector.set_params(**({"calibration": "none"} if apart else {}))
         elif images:
-            learned = pictures.read(data, wanted, quiet)
+            learned = learned_images.read(data, wanted, quiet)
             rows = learned.images
         else:
             table = reading.table_of(data, names, data_format, encoding, roles.categorical, quiet)
-            pictures.hint_at_list(table, data)
+            learned_images.hint_at_list(table, data)
             rows, roles = training.rows_and_roles(table, roles, train_where)
             detector.set_params(**roles.parameters())
         if method is None and not quiet and (images or video):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from offnormal.data.images import FilesToScore, Images, Unusable
-    from offnormal.data.layouts import ImageFile, Layout
+    from offnormal.data.layouts import Layout
     from offnormal.detector import Detector
 
     Array = np.ndarray[Any, Any]
@@ -34,8 +32,7 @@ _INSTEAD = {
     "--data-format": "the ending of a file says its format",
     "--encoding": "they are no text",
 }
-_COLORS = {"auto": "auto", "grey": "grey", "rgb": "color"}  # as typed, and as `read_images` has it
-_FRAMES = 16  # in a folder, from which on its numbered images may be a recording
+COLORS = {"auto": "auto", "grey": "grey", "rgb": "color"}  # as typed, and as `read_images` has it
 _VALUES_AT_ONCE = 2**22  # of files that are scored: a few megabytes, and progress every few seconds
 
 
@@ -102,91 +99,6 @@ def _of_a_table(data: str, detector: Detector) -> SchemaMismatch:
     )
 
 
-def hint_at_list(table: Any, data: str) -> None:
-    """Warn if a table that is about to be learned has a column of paths to images."""
-    from offnormal.data.layouts import path_column
-
-    named = path_column(table.column_names, lambda name: table.column(name)[0].as_py() if len(table) else None)
-    if named is not None and (Path(data).parent / str(table.column(named)[0].as_py())).is_file():
-        warnings.warn(
-            f"Column {named!r} holds paths of images, and this trains on the table of {data!r}. To train on the "
-            f"images: --image-column {named}.",
-            UserWarning,
-            stacklevel=2,
-        )
-
-
-def wanted_size(text: str | None) -> Size | None:
-    """Return (height, width) from "64" or "64x48".
-
-    Raises
-    ------
-    InvalidParameter
-        If it is neither.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})(?:\s*[x×*]\s*(\d{1,6}))?", text.strip().lower())
-    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if height < 1 or width < 1:
-        raise InvalidParameter(f"--image-size must be a number of pixels, 64, or HEIGHTxWIDTH, 64x48; got {text!r}.")
-    return height, width
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How images are to be read.
-
-    Attributes
-    ----------
-    size : (height, width) or None
-        None: the size that most of them have.
-    color : {"auto", "grey", "rgb"}
-        "auto": as they are.
-    only : tuple of str
-        The subfolders to read; none: all.
-    strict : bool
-        Whether to stop at a file that cannot be used.
-    column : str or None
-        The column of paths, of a list.
-    """
-
-    size: Size | None = None
-    color: str = "auto"
-    only: tuple[str, ...] = ()
-    strict: bool = False
-    column: str | None = None
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The images to train on.
-
-    Attributes
-    ----------
-    images : Images
-    unusable : tuple of Unusable
-        The files that were left out.
-    place : str
-        Which images of DATA these are, "train/good"; empty for all.
-    tested : bool
-        Whether DATA also says which images are for testing, without a further option.
-    """
-
-    images: Images
-    unusable: tuple[Unusable, ...] = ()
-    place: str = ""
-    tested: bool = False
-
-    def record(self) -> dict[str, Any]:
-        """Return what a script wants to know of them."""
-        return {"trained_on": self.place or None, "unusable": record_of(self.unusable)}
-
-    def to_score(self, data: str) -> str:
-        """Return what there is to score next: DATA itself where it holds images for testing."""
-        return data if self.tested else "NEW_IMAGES"
-
-
 def layout(data: str, column: str | None = None, *, by_folder: bool = False) -> Layout | None:
     """Return how the images of DATA lie; None if it is a text file and no list of images.
 
@@ -198,7 +110,7 @@ def layout(data: str, column: str | None = None, *, by_folder: bool = False) -> 
     from offnormal.data import layouts
 
     place = Path(data)
-    _refuse_column(data, column)
+    refuse_column(data, column)
     if place.is_dir():
         return layouts.plain(place) if by_folder else layouts.layout_of(place)
     if not are_images(data):
@@ -211,98 +123,33 @@ def layout(data: str, column: str | None = None, *, by_folder: bool = False) -> 
     return layouts.Layout("plain", one, one, one)
 
 
-def _refuse_column(data: str, column: str | None) -> None:
+def refuse_column(data: str, column: str | None) -> None:
     if column is not None and are_images(data):
         raise InvalidParameter(f"--image-column is for a list of images, a CSV file, and {data!r} is none.")
 
 
-# --- to train on ------------------------------------------------------------------------------------------------------
+# --- array files ------------------------------------------------------------------------------------------------------
 
 
-def read(data: str, wanted: Wanted, quiet: bool) -> Learned:
-    """Read the images of DATA to train on: those that its layout or `only` says.
-
-    Raises
-    ------
-    DataError, UnknownName, InvalidParameter
-        If there are none, none can be used, many are grey and many in color, or `only` names no subfolder with images.
-    """
-    from offnormal.data.images import read_files
-    from offnormal.data.layouts import PATH_COLUMNS
-
-    if _is_array_file(data):
-        _refuse_column(data, wanted.column)
-        if wanted.only:
-            raise InvalidParameter(f"--only picks a subfolder, and {data!r} is one file.")
-        return Learned(_from_array_file(data, wanted.size, wanted.color, quiet))
-    found = layout(data, wanted.column, by_folder=bool(wanted.only))
-    if found is None:
-        raise InvalidParameter(f"{data!r} has no column of image paths.")
-    files, place = found.training, found.training_place
-    if wanted.only:
-        if not Path(data).is_dir():
-            raise InvalidParameter(f"--only picks a subfolder, and {data!r} is one file.")
-        files = _chosen(found.every, wanted.only, data)
-    if place and not quiet:
-        say(messages(), f"Training on {place} of {data} ({how_many(len(files), 'image')}).")
-    told: list[int] = []
-    try:
-        with counting(f"Reading {data}", len(files), quiet, noun="image") as advance:
-            images, left_out = read_files(
-                files,
-                size=wanted.size,
-                color=_COLORS[wanted.color],
-                on_error="raise" if wanted.strict else "skip",
-                advance=advance,
-                tell=lambda *counts: told.extend(counts),
-            )
-    except DataError as error:
-        raise type(error)(_as_options(str(error))) from None
-    warn_of(left_out, len(files))
-    if not quiet:
-        _tell_changes(len(images), images.pixels.shape[1:], *told)
-        if found.style == "plain" and not wanted.only:
-            _hint_at_frames(found.every)
-    listed = found.style == "list" and len(found.test) < len(found.every)
-    tested = found.style == "benchmark" or (listed and str(wanted.column).lower() in PATH_COLUMNS)
-    return Learned(images, tuple(left_out), place, tested)
-
-
-def _hint_at_frames(files: Sequence[ImageFile]) -> None:
-    """Say how video is asked for if all of several folders hold images numbered without a gap, as frames are."""
-    numbers: dict[str, list[int]] = {}
-    for file in files:
-        path = PurePosixPath(file.name)
-        digits = re.search(r"(\d+)$", path.stem)
-        if digits is None:
-            return
-        numbers.setdefault(path.parent.as_posix(), []).append(int(digits[1]))
-    if len(numbers) > 1 and all(
-        len(seen) >= _FRAMES and sorted(seen) == list(range(min(seen), max(seen) + 1)) for seen in numbers.values()
-    ):
-        say(messages(), "The images are numbered like the frames of video. If they are: fit again with --video, which "
-            "looks at frames together.")  # fmt: skip
-
-
-def _is_array_file(data: str) -> bool:
+def is_array_file(data: str) -> bool:
     from offnormal.data.images import ARRAY_SUFFIXES
 
     return Path(data).suffix.lower() in ARRAY_SUFFIXES and not Path(data).is_dir()
 
 
-def _from_array_file(data: str, size: Size | None, color: str, quiet: bool, *, of_model: bool = False) -> Images:
+def from_array_file(data: str, size: Size | None, color: str, quiet: bool, *, of_model: bool = False) -> Images:
     from offnormal.data.images import Images, read_images, resized
 
     with working(f"Reading {data}", quiet):
         images = read_images(data)
         came = images.pixels.shape
         if color != "auto" and came[1] != (1 if color == "grey" else 3):
-            images = read_images(data, color=_COLORS[color])
+            images = read_images(data, color=COLORS[color])
         if size is not None:
             images = Images(resized(images.pixels, size), images.names)
     if not quiet:
         pixels, count = images.pixels, len(images)
-        _tell_changes(
+        tell_changes(
             count, pixels.shape[1:], count * (came[2:] != pixels.shape[2:]), count * (came[1] != pixels.shape[1])
         )
     if of_model and came[1] != images.pixels.shape[1]:
@@ -310,15 +157,7 @@ def _from_array_file(data: str, size: Size | None, color: str, quiet: bool, *, o
     return images
 
 
-def _chosen(files: Sequence[ImageFile], only: Sequence[str], data: str) -> tuple[ImageFile, ...]:
-    import numpy as np
-
-    names = [file.name for file in files]
-    inside = np.any([lies_in(names, folder, "--only", data) for folder in only], axis=0)
-    return tuple(file for file, chosen in zip(files, inside, strict=True) if chosen)
-
-
-def _as_options(said: str) -> str:
+def as_options(said: str) -> str:
     """Return a message of `read_images` with the options of the command line."""
     return said.replace("color='grey' or color='color'", "--color grey or --color rgb")
 
@@ -339,9 +178,9 @@ def to_score(
     from offnormal.data.images import FilesToScore
 
     channels, height, width = detector.schema_.shape
-    if _is_array_file(data):
-        _refuse_column(data, column)
-        images = _from_array_file(
+    if is_array_file(data):
+        refuse_column(data, column)
+        images = from_array_file(
             data, (height, width), {1: "grey", 3: "rgb"}.get(channels, "auto"), quiet, of_model=True
         )
         if images.pixels.shape[1] != channels:
@@ -434,7 +273,7 @@ def tell(rows: FilesToScore, quiet: bool) -> None:
         raise none_usable(left_out, len(rows))
     warn_of(left_out, len(rows))
     if not quiet:
-        _tell_changes(len(rows) - len(left_out), rows.shape, len(rows.resized), len(rows.recolored))
+        tell_changes(len(rows) - len(left_out), rows.shape, len(rows.resized), len(rows.recolored))
     if rows.recolored:
         _warn_of_colors(rows.shape[0])
 
@@ -453,10 +292,10 @@ def warn_of(left_out: Sequence[Unusable], files: int) -> None:
     from offnormal.data.images import in_words
 
     if left_out:
-        warnings.warn(_as_options(in_words(left_out, files)), UserWarning, stacklevel=2)
+        warnings.warn(as_options(in_words(left_out, files)), UserWarning, stacklevel=2)
 
 
-def _tell_changes(images: int, shape: Sequence[int], resized: int, recolored: int) -> None:
+def tell_changes(images: int, shape: Sequence[int], resized: int, recolored: int) -> None:
     channels, height, width = shape
     done = [
         f"{'all' if count == images else f'{count:,}'} {what}"
@@ -473,7 +312,7 @@ def _tell_changes(images: int, shape: Sequence[int], resized: int, recolored: in
 def unusable(rows: Any) -> dict[int, str]:
     """Return number -> reason of the files that could not be used, in order; empty for rows of another kind."""
     found: Mapping[int, Unusable] = getattr(rows, "unusable", {})
-    return {place: _as_options(found[place].reason) for place in sorted(found)}
+    return {place: as_options(found[place].reason) for place in sorted(found)}
 
 
 def changes(rows: Any) -> dict[str, Any]:
@@ -486,7 +325,7 @@ def changes(rows: Any) -> dict[str, Any]:
 
 def record_of(unusable: Iterable[Unusable]) -> list[dict[str, str]]:
     """Return the files that were left out, for a script."""
-    return [{"image": one.name, "reason": _as_options(one.reason)} for one in unusable]
+    return [{"image": one.name, "reason": as_options(one.reason)} for one in unusable]
 
 
 # --- subfolders -------------------------------------------------------------------------------------------------------
