@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from offnormal.bench import games
 from offnormal.bench.choosing_tables import CONTAMINATION, EVERY_METHOD_IMAGES_TABLE, EVERY_METHOD_TABLE
 from offnormal.bench.contenders import Contender
 from offnormal.bench.jobs import Record
@@ -262,7 +263,13 @@ class Drawbacks(NamedTuple):
 
 def page(folder: Path, language: str = "en") -> str:
     """Return the page for the records in `folder`."""
-    filters: dict[str, Callable[..., Any]] = {"plain": _plain, "signed": _signed, "spread": _spread, "cost": _cost}
+    filters: dict[str, Callable[..., Any]] = {
+        "plain": _plain,
+        "signed": _signed,
+        "spread": _spread,
+        "cost": _cost,
+        "around": _around,
+    }
     filters |= {"ranks": _ranks, "average": _average}
     tables, images = panel(folder, EVERY_METHOD_TABLE), panel(folder, EVERY_METHOD_IMAGES_TABLE)
     text = template(f"choosing.{language}.md.j2", filters).render(
@@ -270,6 +277,8 @@ def page(folder: Path, language: str = "en") -> str:
         tables=tables,
         images=images,
         drawbacks=(drawbacks(tables), drawbacks(images)),
+        played=games.played(folder),
+        wider=games.wider(folder),
         costs=COSTS,
         limit=LEVEL,
         fewest=FEWEST_RUNS,
@@ -436,6 +445,10 @@ def _signed(value: float) -> str:
 
 def _spread(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _around(mean: float, sd: float | None) -> str:
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 
 
 def _cost(cost: Cost, kind: str) -> str:
