@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 import offnormal
 from offnormal.errors import InvalidParameter, NotSupported
@@ -105,3 +106,24 @@ def test_what_does_not_fit_is_said() -> None:
         offnormal.KernelPCAReconstruction(map_score="area").fit(GOOD)
     with pytest.raises(NotSupported, match=r"cut .* on whole images.*map_score='max' or 'area'"):
         offnormal.PCAReconstruction(calibration="none").fit(GOOD).defect_masks(NEW)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.5, 30.0])
+def test_smoothing_is_that_of_scipy(sigma: float) -> None:
+    plain = offnormal.PCAReconstruction(n_components=3, calibration="none").fit(GOOD)
+    smooth = offnormal.PCAReconstruction(n_components=3, calibration="none", map_smoothing=sigma).fit(GOOD)
+    maps, found = plain.residual_maps(GOOD[:5]).astype(np.float64), smooth.residual_maps(GOOD[:5])
+    reach = min(int(np.ceil(4 * sigma)), maps.shape[1] - 1)
+    expected = [ndimage.gaussian_filter(one, sigma, mode="mirror", radius=reach) for one in maps]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * maps.max())
+    np.testing.assert_array_equal(smooth.anomaly_score(GOOD), plain.anomaly_score(GOOD))  # the method's own
+
+
+def test_with_smoothing_the_greatest_pixel_is_that_of_the_smoothed_map() -> None:
+    detector = offnormal.PCAReconstruction(n_components=3, map_score="max", map_smoothing=1.5, calibration="holdout")
+    detector.fit(GOOD)
+    maps = detector.residual_maps(GOOD)
+    np.testing.assert_allclose(detector.anomaly_score(GOOD), maps.max((1, 2)), rtol=1e-6)
+    assert np.array_equal(detector.defect_masks(GOOD).any((1, 2)), detector.predict(GOOD) == -1)
+    rough = offnormal.PCAReconstruction(n_components=3, map_score="max", calibration="holdout").fit(GOOD)
+    assert (detector.anomaly_score(GOOD) < rough.anomaly_score(GOOD)).all()

@@ -145,6 +145,10 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         16, "Pixels of 'top' and 'area', of the size the model sees.", ge=1,
         source="4×4; the paper's areas are unknown to us",
     )  # fmt: skip
+    map_smoothing: float = param(
+        0.0, "Standard deviation, in pixels, of a Gaussian over the map of an image; 0: none.", ge=0,
+        source="0: the papers'; 1.5, the window of 'ssim', finds defects better by squares",
+    )  # fmt: skip
     max_categories: int = param(
         100, "Most values of a text column given one feature each; beyond, the value's rarity is the feature.",
         ge=2, source="keeps KDDCUP99's 66 services",
@@ -305,7 +309,8 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             return Scorer(preprocess, method)
         if not isinstance(preprocess, ImagePreprocessor):
             raise InvalidParameter(f"map_score={kind!r} is for images, and this is a table; take 'own'.")
-        to_maps = map_of(method, preprocess.image_shape, sees_images=self.sees_images)
+        smoothing = float(self.map_smoothing)
+        to_maps = map_of(method, preprocess.image_shape, sees_images=self.sees_images, smoothing=smoothing)
         if to_maps is None:
             raise InvalidParameter(
                 f"{type(self).__name__} has no map of pixels to score images by; take map_score='own'."

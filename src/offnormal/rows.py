@@ -168,11 +168,12 @@ class TableFace:
 class RowFace(TableFace):
     """The same for rows of any kind: a table, images or clips.
 
-    The estimator also provides `scaling`, `pixel_scaling` and `sees_images`.
+    The estimator also provides `scaling`, `pixel_scaling`, `map_smoothing` and `sees_images`.
     """
 
     scaling: str
     pixel_scaling: str
+    map_smoothing: float
     sees_images: ClassVar[bool]
 
     @property
@@ -225,10 +226,12 @@ class RowFace(TableFace):
         """Return how unusual each pixel is, (rows, h, w), of clips (rows, t, h, w), at least 0 if a squared residual.
 
         The method's own map if it has one; otherwise the squared difference between the image and its reconstruction,
-        summed over the channels, in squared units of the scaled pixels.
+        summed over the channels, in squared units of the scaled pixels. With `map_smoothing` a Gaussian goes over it.
         """
         preprocess, method = self._image_model("residual_maps"), self.scorer_.method
-        mapped = map_of(method, preprocess.image_shape, sees_images=self.sees_images)
+        mapped = map_of(
+            method, preprocess.image_shape, sees_images=self.sees_images, smoothing=float(self.map_smoothing)
+        )
         if mapped is None:
             raise NotSupported(f"{type(self).__name__} rebuilds no image and does not say which pixels made its score.")
         return self.scorer_.in_blocks(lambda block: mapped(preprocess(block)), self._encode(X), torch.float32)

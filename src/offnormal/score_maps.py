@@ -9,6 +9,7 @@ Letters: b rows, c t h w channels, frames, height, width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from offnormal.method import Method, Reconstructs, ScoresPixels
+from offnormal.networks.similarity import smoothing_matrix
 
 Floats = NDArray[np.float32]
 Masks = NDArray[np.bool_]
@@ -29,21 +31,40 @@ ToMaps = Callable[[Tensor], Tensor]
 MAP_SCORES = ("auto", "own", "max", "top", "area")
 CUT_ON_PIXELS = ("max", "area")
 """Those whose cut is a number of the map, so that it says which pixels are beyond it."""
+REACH = 4
+"""Standard deviations after which the Gaussian over a map ends."""
 NEIGHBORS = np.ones((3, 3), dtype=bool)
 """Pixels that touch at a side or a corner are connected."""
 
 
-def map_of(method: Method, shape: tuple[int, ...], *, sees_images: bool) -> ToMaps | None:
+def map_of(method: Method, shape: tuple[int, ...], *, sees_images: bool, smoothing: float = 0.0) -> ToMaps | None:
     """Return the map of a method for images of `shape`, (c, h, w) or (c, t, h, w); None if it has none.
 
     The method's own if it has one; otherwise the squared difference between the image and its reconstruction, summed
-    over the channels.
+    over the channels. With `smoothing` above 0 a Gaussian of that standard deviation, in pixels, goes over it.
     """
+    found: ToMaps
     if sees_images and isinstance(method, ScoresPixels):
-        return method.score_map
-    if isinstance(method, Reconstructs):
-        return partial(_squared_residuals, method, shape)
-    return None
+        found = method.score_map
+    elif isinstance(method, Reconstructs):
+        found = partial(_squared_residuals, method, shape)
+    else:
+        return None
+    return partial(_smoothed, found, smoothing) if smoothing > 0 else found
+
+
+def _smoothed(to_maps: ToMaps, sigma: float, x: Tensor) -> Tensor:
+    maps = to_maps(x)
+    rows, columns = (smoothing_matrix(side, _gaussian(sigma, side, maps)) for side in maps.shape[-2:])
+    return rows @ (maps @ columns.T)
+
+
+def _gaussian(sigma: float, side: int, like: Tensor) -> Tensor:
+    """Return the weights of a Gaussian that ends after `REACH` standard deviations, or at the side of the image."""
+    reach = min(math.ceil(REACH * sigma), side - 1)
+    places = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
+    weights = torch.exp(-0.5 * (places / sigma).square())
+    return weights / weights.sum()
 
 
 def _squared_residuals(method: Reconstructs, shape: tuple[int, ...], x: Tensor) -> Tensor:

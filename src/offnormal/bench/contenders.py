@@ -33,7 +33,7 @@ THE_GROUPS = "{group}"
 FAST_EPOCHS = 2
 FAST_STEPS = 5
 """Of a search for the code of a row."""
-SCORING = ("score_by", "jacobian", "power", "discrimination", "map_score", "map_area")
+SCORING = ("score_by", "jacobian", "power", "discrimination", "map_score", "map_area", "map_smoothing")
 """The parameters that say how a trained network scores, and have no part in its training."""
 _LIBRARIES = (
     "torch",

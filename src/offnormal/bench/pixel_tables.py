@@ -15,6 +15,8 @@ from offnormal.bench.table import Table
 DEFECT_SEEDS = 3
 SCREWS, LEATHER, PED2 = OwnSplit(320, 480), OwnSplit(4, 28), OwnSplit(2_310, 4_140)
 STRUCTURE, SQUARES = "AE (SSIM)", "AE (L2)"
+WINDOW_SIGMA = 1.5
+"""Of the Gaussian of "ssim", in pixels."""
 _PAPER_STEPS = 15_600
 """200 passes over 10,000 patches, 128 at a time."""
 
@@ -32,12 +34,17 @@ _CLIPS = (
 
 
 def _both(preset: str, **parameters: Any) -> Iterator[Contender]:
-    """Yield the rows of both differences, with the same network untrained, and the mean of the map as score."""
+    """Yield the rows of both differences, with the same network untrained, and other scores of the same training.
+
+    These are the mean of the map, and the greatest pixel of a map under the window that "ssim" looks through.
+    """
     for name, suffix in ((STRUCTURE, ""), (SQUARES, "_l2")):
         paper = (f"mvtec:{name}",)
         yield Contender(name, "ssim_autoencoder", preset + suffix, parameters, paper=paper)
         by_area = {**parameters, "map_score": "own"}
         yield Contender(f"{name}, mean of the map", "ssim_autoencoder", preset + suffix, by_area, scores_of=name)
+        smoothed = {**parameters, "map_smoothing": WINDOW_SIGMA}
+        yield Contender(f"{name}, smoothed", "ssim_autoencoder", preset + suffix, smoothed, scores_of=name)
         untrained = {**parameters, "epochs": 0}
         yield Contender(f"{name}, untrained", "ssim_autoencoder", preset + suffix, untrained, untrained_of=name)
 

@@ -120,7 +120,7 @@ def similarity_terms(
         p = p if p.dtype == torch.float64 else p.float()
         q = q.to(p.dtype)
         weights = _weights(window, kernel, p)
-        rows, columns = (_smoothing(side, weights) for side in p.shape[-2:])
+        rows, columns = (smoothing_matrix(side, weights) for side in p.shape[-2:])
         moments = torch.stack((p, q, p.square() + q.square(), (p - q).square()))
         mean_p, mean_q, square, square_d = rows @ (moments @ columns.T)
         squared_means, squared_mean_d = mean_p.square() + mean_q.square(), (mean_p - mean_q).square()
@@ -148,8 +148,10 @@ def _weights(window: int, kernel: str, like: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
-def _smoothing(side: int, weights: Tensor) -> Tensor:
+def smoothing_matrix(side: int, weights: Tensor) -> Tensor:
     """Return the matrix that averages each place of an axis with its neighbors, shape (side, side).
+
+    `weights` (2 r + 1,) are of the places from r before to r behind, r < side; beyond the ends the axis is reflected.
 
     A separable window is two such products. On a core they are several times faster than depthwise convolutions, with
     the gradient, for sides of 28 to 256; they need no padded copy, since the reflection is part of the matrix, and no
