@@ -11,7 +11,7 @@ from offnormal.cli.options import JsonOption, ModelArgument
 from offnormal.errors import ModelFileError
 
 _OF_TABLES_ALONE = ("categorical_columns", "id_columns", "ignored_columns", "max_categories", "scaling")
-_OF_IMAGES_ALONE = ("pixel_scaling", "ssim_window")
+_OF_IMAGES_ALONE = ("pixel_scaling", "map_score", "map_area", "map_smoothing", "ssim_window")
 _OF_CONVOLUTIONS_ALONE = (
     "decoder_kernel_sizes",
     "image_activation",
