@@ -141,6 +141,15 @@ def test_both_readmes_are_short_and_have_the_same_code() -> None:
         assert len(text_of(page).splitlines()) <= 120, page
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.endswith(".ko.md") and page not in READMES])
+def test_a_korean_page_has_the_code_of_the_english_one(page: str) -> None:
+    """It runs there; here it is marked as not run."""
+    english, korean = blocks(page.replace(".ko.md", ".md")), blocks(page)
+    assert [(b.language, b.without_comments) for b in korean] == [(b.language, b.without_comments) for b in english]
+    assert not any(block.runs for block in korean)
+    assert Path(page).name in text_of(page.replace(".ko.md", ".md")), "the English page says that there is a Korean one"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for target in LINK.findall(FENCE.sub("", text_of(page))):
