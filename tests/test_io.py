@@ -280,9 +280,17 @@ def test_a_newer_format_and_an_unknown_method_ask_for_an_upgrade(model: Path) ->
     assert len(refusal(alter(model, lambda m: m.update(method="x" * 10**6)))) < 300
 
 
-def test_other_hyper_parameters_than_this_versions_name_one(dagmm: Path) -> None:
+def test_a_hyper_parameter_that_this_version_does_not_have_is_named(dagmm: Path) -> None:
     alter(dagmm, lambda m: m["parameters"].update(momentum=0.9))
-    assert "other hyper-parameters than this version's DAGMM ('momentum')" in refusal(dagmm)
+    assert "hyper-parameters that this version's DAGMM does not have ('momentum')" in refusal(dagmm)
+
+
+def test_a_file_older_than_a_hyper_parameter_has_its_default(dagmm: Path) -> None:
+    before = io.load(dagmm)
+    alter(dagmm, lambda m: m["parameters"].pop("map_smoothing"))
+    after = io.load(dagmm)
+    assert after.map_smoothing == 0
+    assert after.get_params() == before.get_params()
 
 
 @pytest.mark.parametrize(
@@ -387,7 +395,7 @@ def test_an_entry_of_any_json_type_or_none_is_refused(model: Path, entry: str) -
     for value in ANY_JSON:
         content = copy.deepcopy(original)
         content.manifest[entry] = value
-        harmless = (entry, value) in (("versions", {}), ("seed", 0))
+        harmless = (entry, value) in (("versions", {}), ("seed", 0), ("parameters", {}))
         packed += [] if harmless else [content.packed()]
     del original.manifest[entry]
     for data in [*packed, original.packed()]:

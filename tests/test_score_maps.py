@@ -108,6 +108,13 @@ def test_what_does_not_fit_is_said() -> None:
         offnormal.PCAReconstruction(calibration="none").fit(GOOD).defect_masks(NEW)
 
 
+def test_smoothing_needs_a_map() -> None:
+    with pytest.raises(InvalidParameter, match="map_smoothing is for images"):
+        offnormal.PCAReconstruction(map_smoothing=1.0).fit(RNG.normal(size=(60, 3)))
+    with pytest.raises(InvalidParameter, match="has no map of pixels to smooth"):
+        offnormal.DeepSVDD(map_smoothing=1.0, epochs=0).fit(GOOD[:40])
+
+
 @pytest.mark.parametrize("sigma", [0.4, 1.5, 30.0])
 def test_smoothing_is_that_of_scipy(sigma: float) -> None:
     plain = offnormal.PCAReconstruction(n_components=3, calibration="none").fit(GOOD)

@@ -304,6 +304,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
 
     def _scorer(self, preprocess: TablePreprocessor | ImagePreprocessor, method: Method) -> Scorer:
         """Return preprocessing, method and what makes the score of an image, as one module."""
+        self._expect_map_to_smooth(preprocess, method)
         kind = self.pooling if self.map_score == "auto" else self.map_score
         if kind == "own" or (self.map_score == "auto" and not self._of_images):
             return Scorer(preprocess, method)
@@ -319,6 +320,15 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         if self.map_area > height * width and kind != "max":
             raise InvalidParameter(f"map_area={self.map_area} is more than the {height}×{width} pixels of an image.")
         return Scorer(preprocess, method, (to_maps, MapScore(kind, self.map_area)))
+
+    def _expect_map_to_smooth(self, preprocess: TablePreprocessor | ImagePreprocessor, method: Method) -> None:
+        """Raise `InvalidParameter` if a map is to be smoothed and there is none."""
+        if self.map_smoothing == 0:
+            return
+        if not isinstance(preprocess, ImagePreprocessor):
+            raise InvalidParameter("map_smoothing is for images, and this is a table; leave it at 0.")
+        if map_of(method, preprocess.image_shape, sees_images=self.sees_images) is None:
+            raise InvalidParameter(f"{type(self).__name__} has no map of pixels to smooth; leave map_smoothing at 0.")
 
     def _fold_scores(
         self, encoded: Encoded, final_scores: Floats, training: Training, options: FitOptions, share: int

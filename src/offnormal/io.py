@@ -245,11 +245,12 @@ def _unfitted(manifest: dict[str, Any]) -> Detector:
         )
     cls = method_class(key)
     parameters = dict(manifest["parameters"])
-    if odd := set(parameters) ^ set(declared(cls)):
+    if odd := set(parameters) - set(declared(cls)):
         raise ModelFileError(
-            f"The model file has other hyper-parameters than this version's {cls.__name__} "
+            f"The model file has hyper-parameters that this version's {cls.__name__} does not have "
             f"({reprlib.repr(min(odd))}). Load it with the version that wrote it, or train again."
         )
+    # One that a file lacks is newer than it: its default is what the method did before.
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in parameters.items()}
     detector = cls(**values)
     validate(detector)

@@ -132,6 +132,26 @@ def test_masks_mark_the_pixels_beyond_the_cut(run, line, tmp_path):
     assert answer == {"folder": str(tmp_path / "some"), "images": int(flagged.sum())}
 
 
+def test_maps_of_all_pass_over_what_cannot_be_read(run, eyes, line, tmp_path):
+    shutil.copytree(line / "test", tmp_path / "test")
+    (tmp_path / "test" / "good" / "000.png").write_bytes(b"no image")
+    words = (
+        "score",
+        eyes,
+        tmp_path / "test",
+        "-o",
+        tmp_path / "s.csv",
+        "--maps",
+        tmp_path / "maps",
+        "--maps-of",
+        "all",
+    )
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "maps").rglob("*.png"))) == 11
+    assert len(table((tmp_path / "s.csv").read_text())) == 12
+
+
 def test_without_a_flagged_image_no_folder_is_left(run, eyes, line, tmp_path):
     run("threshold", eyes, "fixed:1e9", "-o", tmp_path / "far.offnormal")
     maps = tmp_path / "maps"
@@ -381,6 +401,7 @@ def test_maps_that_cannot_be_written_leave_nothing(run, eyes, line, tmp_path, mo
         ("score EYES LINE -o s.csv --masks maps", "on whole images, so it says nothing of pixels"),
         ("score EYES LINE -o s.csv --masks maps --fdr 0.1", "--fdr puts the cut elsewhere"),
         ("score EYES LINE -o s.csv --masks maps --maps maps", "need a folder each"),
+        ("score EYES LINE -o s.csv --masks maps --maps maps/a", "neither within the other"),
         ("score EYES LINE -o s.csv --maps-of all", "give one of them"),
         ("score MODEL TABLE -o s.csv --strict", "--strict is for images"),
         ("score EYES LINE -o s.csv --maps LINE/maps", "would be taken for images"),

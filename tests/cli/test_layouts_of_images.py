@@ -178,7 +178,7 @@ def test_a_list_of_paths_is_taken_for_images_only_when_that_is_said(run, eyes, s
     assert scored.exit_code == 0, scored.output
     assert "2 of 12 images cannot be used" in scored.stderr
     rows = table(target)
-    lacking = "(row 42 of the list has no path)"
+    lacking = "(row 41 of the list, counted from 0, has no path)"
     assert [row["image"] for row in rows] == [*(row[0] for row in images[30:-1]), lacking]
     folder = offnormal.load(eyes).anomaly_score(offnormal.read_images(screw / "test", size=SIDE))
     assert [float(row["anomaly_score"]) for row in rows[:-2]] == pytest.approx(folder[:10].tolist())

@@ -291,6 +291,39 @@ def test_a_recording_goes_by_its_name_without_the_ending_where_that_is_one() -> 
     assert filmed._without_endings(names) == {"a/1": "a/1.mp4", "4": "4.mov"}
 
 
+def test_labels_go_by_the_name_with_and_without_the_ending(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("video,first,last\na/1,1,2\nb.mov,0,0\n")
+    names = np.array(["a/1.mp4"] * 4 + ["b.mov"] * 2)
+    given = filmed._Given.read(str(path))
+    assert given.labels(names, names, {}).tolist() == [0, 1, 1, 0, 1, 0]
+
+
+def test_labels_of_frames_come_through_standard_input(run: Callable[..., Any], films: Path, model: Path) -> None:
+    given = b"video,first,last\n2,10,16\n"
+    result = run("evaluate", model, films / "test", "--frame-labels", "-", "--json", input=given)
+    assert result.exit_code == 0, result.output
+
+
+def test_the_caution_is_for_a_rate_that_is_promised(run: Callable[..., Any], films: Path, tmp_path: Path) -> None:
+    words = ("fit", films / "train", "-o", tmp_path / "m.offnormal", "--video", *QUICK, "--clip-stride", 2)
+    told = " ".join(run(*words, "--contamination", 0.1).stdout.split())
+    assert "of other frames for p-values" in told
+    assert "the rate of false alarms can be far" not in told
+
+
+def test_names_like_times_are_no_frames(run: Callable[..., Any], tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "p" / folder).mkdir(parents=True)
+        for number in range(16):
+            stamp = 1_700_000_000_000_000_000 + number * 10**15
+            Image.fromarray(bar(16, 0)[number]).save(tmp_path / "p" / folder / f"{stamp}.png")
+    words = ("fit", tmp_path / "p", "-o", tmp_path / "m.offnormal", "-m", "pca", "--calibration", "none")
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "--video" not in result.stderr
+
+
 def test_folders_of_numbered_images_are_told_of_video(run: Callable[..., Any], tmp_path: Path) -> None:
     keep(bar(16, 0), tmp_path / "films" / "1")
     keep(bar(16, 1), tmp_path / "films" / "2")

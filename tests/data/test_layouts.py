@@ -83,17 +83,24 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
     file = tmp_path / "parts.csv"
     file.write_text(
         "\ufeffnumber;Image;label;mask;split\n1;a/0.png;0;;train\n2;a/1.png;1;m/1.png;train\n3;b/2.png;1;m/2.png;test\n"
-        "4;b/3.png;;;test\n5;;0;;test\n",
+        "4;b/3.png;;;test\n5;;0;;test\n;;;;\n",
         encoding="utf-8",
     )
     layout = layout_of_list(file)
     assert layout is not None
     assert [(one.name, one.path) for one in layout.training] == [("a/0.png", tmp_path / "a/0.png")]
     assert layout.training_place == "split train, labels of anomalies left out"
-    lacking = "(row 5 of the list has no path)"
+    lacking = "(row 4 of the list, counted from 0, has no path)"
     expected = {"b/2.png": ("1", True, "m/2.png"), "b/3.png": (None, None, None), lacking: ("0", False, None)}
     assert told(layout.test, tmp_path) == expected, "a row without a path takes its place among the others"
-    assert len(layout.every) == 5
+    assert len(layout.every) == 5, "a line of separators alone is no row"
+
+
+def test_the_first_path_of_a_list_need_not_be_in_its_first_row(tmp_path: Path) -> None:
+    (tmp_path / "parts.csv").write_text("weight,path\n1,\n2,a.png\n")
+    layout = layout_of_list(tmp_path / "parts.csv")
+    assert layout is not None
+    assert [one.name for one in layout.every] == ["(row 0 of the list, counted from 0, has no path)", "a.png"]
 
 
 def test_labels_in_a_list_may_be_kinds(tmp_path: Path) -> None:

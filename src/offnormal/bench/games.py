@@ -28,8 +28,8 @@ class Game(NamedTuple):
     ----------
     name : str
     baseline : bool
-    data : int
-        Data sets.
+    data : tuple of str
+        The data sets; a baseline has those of the adversarial rows of its table.
     runs : int
     f1, auroc : float
         Means over the data sets.
@@ -43,7 +43,7 @@ class Game(NamedTuple):
 
     name: str
     baseline: bool
-    data: int
+    data: tuple[str, ...]
     runs: int
     f1: float
     f1_sd: float | None
@@ -92,20 +92,25 @@ def wider(folder: Path) -> tuple[Wider, ...]:
 def _games(folder: Path, table: Table) -> Iterator[Game]:
     smaller = {cell.fingerprint for other in ADVERSARIAL_TABLES if other.name == f"{table.name}_small"
                for cell in cells(other)}  # fmt: skip
-    by_row: dict[str, list[tuple[Record, ...]]] = {}
+    by_row: dict[str, dict[str, tuple[Record, ...]]] = {}
     for row in rows(folder, table):
         contender = row.cell.contender
         own = contender.baseline or row.cell.fingerprint not in smaller  # a row of defaults is in both settings
         if row.records and own and contender.untrained_of is None and contender.scores_of is None:
-            by_row.setdefault(contender.name, []).append(row.records)
+            by_row.setdefault(contender.name, {})[row.cell.data.name] = row.records
+    theirs = {data for contender in table.contenders if not contender.baseline
+              for data in by_row.get(contender.name, ())}  # fmt: skip
     for contender in table.contenders:
-        if parts := by_row.get(contender.name):
+        found = by_row.get(contender.name, {})
+        kept = {data: part for data, part in found.items() if not contender.baseline or data in theirs}
+        if kept:
+            parts = tuple(kept.values())
             every = [record for part in parts for record in part]
             told = [record for record in every if record.get("collapsed") is not None]
             yield Game(
                 contender.name,
                 contender.baseline,
-                len(parts),
+                tuple(kept),
                 len(every),
                 *_figure(parts, "f1"),
                 *_figure(parts, "auroc"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,11 @@ def measured(detector: Detector, data: str, labels: str, align: str, *, strict: 
     from offnormal.metrics import ranking
     from offnormal.metrics.frames import frame_auroc, regularity
 
-    _expect_names(labels, data)
+    given = _Given.read(labels)
+    given.expect_names(data)
     columns, counts = recordings.scored(detector, data, align, strict=strict, quiet=quiet)
     names = np.asarray(columns["video"])
-    y = _labels(labels, names, columns["frame"], counts["unreadable"])
+    y = given.labels(names, columns["frame"], counts["unreadable"])
     counted = np.isfinite(columns["anomaly_score"]) & (y >= 0)
     if not counted.any():
         raise DataError(f"No scored frame of {data!r} has a label in {labels!r}.")
@@ -96,11 +98,12 @@ def report(
     unreadable: dict[str, str] = {}
     counts = {"videos": 0, "frames": 0}
     if labels is not None:
-        _expect_names(labels, data)
+        given = _Given.read(labels)
+        given.expect_names(data)
         lost: dict[str, str] = {}
         lengths = {one.name: len(one) for one in recordings.each(detector, data, lost, strict=strict, quiet=True)}
         names = np.repeat(list(lengths), list(lengths.values()))
-        y = _labels(labels, names, names, lost)
+        y = given.labels(names, names, lost)
         known = {name: (y[names == name] == 1).astype(np.int64) for name in lengths}
 
     def counted() -> Iterator[Recording]:
@@ -143,62 +146,82 @@ def tell(record: Mapping[str, Any]) -> None:
     console.print(cut)
 
 
-def _labels(path: str, names: Array, frames: Array, unreadable: Collection[str]) -> Array:
-    """Return 1 for an anomalous frame, 0 for a normal one, −1 for one that the file says nothing of.
+@dataclass(frozen=True)
+class _Given:
+    """A file of labels, as it stands there.
 
-    Labels of recordings that could not be read are passed over.
+    Attributes
+    ----------
+    path : str
+    rows : list of dict
+    spans : bool
+        Whether a row is a span of anomalous frames, and not one frame.
     """
-    import numpy as np
 
-    rows, spans = _rows_of(path)
-    known = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
-    unreadable = {*unreadable, *_without_endings(unreadable)}
-    endless = _without_endings(known)
-    y = np.full(len(names), 0 if spans else -1)
-    for number, row in enumerate(rows, start=2):
-        places = known.get(endless.get(row["video"], row["video"]))
-        if places is None and row["video"] in unreadable:
-            continue
-        if places is None:
-            raise _unknown(number, path, row["video"], known)
-        wanted = (row["first"], row["last"]) if spans else (row["frame"], row["frame"])
-        label = 1 if spans else row["label"]
-        whole = all(isinstance(value, int) and 0 <= value < len(places) for value in wanted)
-        if not whole or wanted[0] > wanted[1] or label not in (0, 1):
-            raise DataError(
-                f"Line {number} of {path!r} cannot be used: {row}. Frames are counted from 0, {row['video']!r} has "
-                f"{len(frames[places]):,}, and a label is 0 or 1."
-            )
-        y[places[wanted[0] : wanted[1] + 1]] = label
-    return y
+    path: str
+    rows: list[dict[str, Any]]
+    spans: bool
 
+    @classmethod
+    def read(cls, path: str) -> _Given:
+        """Read the file.
 
-def _rows_of(path: str) -> tuple[list[dict[str, Any]], bool]:
-    """Return the rows of a file of labels, and whether each is a span of frames."""
-    from offnormal.data.tables import read_table
+        Raises
+        ------
+        DataError
+            If it has not the columns.
+        """
+        from offnormal.data.tables import read_table
 
-    table = read_table(path, text_columns=("video",))
-    columns = set(table.column_names)
-    spans = {"video", "first", "last"} <= columns
-    if not spans and not {"video", "frame", "label"} <= columns:
-        raise DataError(f"The labels of frames in {path!r} need {_FORMS}; it has {listed(table.column_names)}.")
-    return table.to_pylist(), spans
+        table = read_table(path, text_columns=("video",))
+        columns = set(table.column_names)
+        spans = {"video", "first", "last"} <= columns
+        if not spans and not {"video", "frame", "label"} <= columns:
+            raise DataError(f"The labels of frames in {path!r} need {_FORMS}; it has {listed(table.column_names)}.")
+        return cls(path, table.to_pylist(), spans)
 
+    def expect_names(self, data: str) -> None:
+        """Refuse names of recordings that DATA does not have, before anything is decoded."""
+        from offnormal.data.video import find_recordings
 
-def _expect_names(path: str, data: str) -> None:
-    """Refuse a file of labels that names a recording DATA does not have, before anything is decoded."""
-    from offnormal.data.video import find_recordings
+        if Path(data).is_dir():
+            names = [source.name for source in find_recordings(data)]
+            known = {*names, *_without_endings(names)}
+            for number, row in enumerate(self.rows, start=2):
+                if row["video"] not in known:
+                    raise self._unknown(number, names)
 
-    if Path(data).is_dir():
-        names = [source.name for source in find_recordings(data)]
-        known = {*names, *_without_endings(names)}
-        for number, row in enumerate(_rows_of(path)[0], start=2):
-            if row["video"] not in known:
-                raise _unknown(number, path, row["video"], names)
+    def labels(self, names: Array, frames: Array, unreadable: Collection[str]) -> Array:
+        """Return 1 for an anomalous frame, 0 for a normal one, −1 for one that the file says nothing of.
 
+        Labels of recordings that could not be read are passed over.
+        """
+        import numpy as np
 
-def _unknown(number: int, path: str, name: object, known: Collection[str]) -> DataError:
-    return DataError(f"Line {number} of {path!r} names the recording {name!r}; the data has {listed(known)}.")
+        known = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
+        unreadable = {*unreadable, *_without_endings(unreadable)}
+        endless = _without_endings(known)
+        y = np.full(len(names), 0 if self.spans else -1)
+        for number, row in enumerate(self.rows, start=2):
+            places = known.get(endless.get(row["video"], row["video"]))
+            if places is None and row["video"] in unreadable:
+                continue
+            if places is None:
+                raise self._unknown(number, known)
+            wanted = (row["first"], row["last"]) if self.spans else (row["frame"], row["frame"])
+            label = 1 if self.spans else row["label"]
+            whole = all(isinstance(value, int) and 0 <= value < len(places) for value in wanted)
+            if not whole or wanted[0] > wanted[1] or label not in (0, 1):
+                raise DataError(
+                    f"Line {number} of {self.path!r} cannot be used: {row}. Frames are counted from 0, "
+                    f"{row['video']!r} has {len(frames[places]):,}, and a label is 0 or 1."
+                )
+            y[places[wanted[0] : wanted[1] + 1]] = label
+        return y
+
+    def _unknown(self, number: int, known: Collection[str]) -> DataError:
+        name = self.rows[number - 2]["video"]
+        return DataError(f"Line {number} of {self.path!r} names the recording {name!r}; the data has {listed(known)}.")
 
 
 def _without_endings(names: Collection[str]) -> dict[str, str]:

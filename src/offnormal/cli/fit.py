@@ -275,7 +275,7 @@ def fit(
         print_json(_record(detector, key, output) | (learned.record() if images else {}))
     elif not quiet:
         if video:
-            what, scored = recordings.learned(clips), "NEW_VIDEO"
+            what, scored = recordings.learned(clips, detector), "NEW_VIDEO"
         else:
             what = _of_images(detector, rows) if images else _of_columns(detector)
             scored = learned.to_score(data) if images else data

@@ -165,9 +165,10 @@ def _hint_at_frames(files: Sequence[ImageFile]) -> None:
         if digits is None:
             return
         numbers.setdefault(path.parent.as_posix(), []).append(int(digits[1]))
-    if len(numbers) > 1 and all(
-        len(seen) >= _FRAMES and sorted(seen) == list(range(min(seen), max(seen) + 1)) for seen in numbers.values()
-    ):
+    whole = [
+        len(seen) >= _FRAMES and len({*seen}) == len(seen) == max(seen) - min(seen) + 1 for seen in numbers.values()
+    ]
+    if len(whole) > 1 and all(whole):
         say(messages(), "The images are numbered like the frames of video. If they are: fit again with --video, which "
             "looks at frames together.")  # fmt: skip
 

@@ -252,17 +252,20 @@ def calibrate(detector: Detector, kept_out: Array) -> None:
         detector.offset_ = -float(detector.threshold_.value)
 
 
-def learned(clips: Cut) -> dict[str, str]:
-    """Return what a model was fitted to."""
+def learned(clips: Cut, detector: Detector) -> dict[str, str]:
+    """Return what a model was fitted to, and with what caution the rate that its threshold gives is to be taken."""
+    from offnormal import thresholds
     from offnormal.data.pixel_arrays import shape_in_words
 
-    apart = f", and {len(clips.kept_out):,} of other frames for the threshold" if len(clips.kept_out) else ""
+    rated = detector.threshold_.rule.partition(":")[0] in thresholds.WITH_RATE
+    use = "the threshold" if detector.contamination is None else "p-values"
+    apart = f", and {len(clips.kept_out):,} of other frames for {use}" if len(clips.kept_out) else ""
     said = {
         "video": clips.seen,
         "clips": f"{len(clips.training):,}{apart}",
         "each": shape_in_words(clips.training.shape[1:]),
     }
-    if len(clips.kept_out):
+    if rated and len(clips.kept_out):
         said["caution"] = (
             f"the clips for the threshold come from {how_many(clips.apart, 'recording')}, and those of one are alike: "
             "on other recordings the rate of false alarms can be far from what is promised; measure it on normal ones"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -133,7 +134,11 @@ def score(
             recordings.tell(counts, output, quiet=quiet, as_json=as_json)
             return
         recordings.refuse_video_options(data, {"--align": align})
-        folders = {option: folder for option, folder in (("--maps", maps_folder), ("--masks", masks_folder)) if folder}
+        folders = {
+            option: folder
+            for option, folder in (("--maps", maps_folder), ("--masks", masks_folder))
+            if folder is not None
+        }
         _expect_folders(detector, folders, maps_of, data, fdr)
         rows = reading.rows(
             data,
@@ -179,8 +184,9 @@ def _expect_folders(detector: Detector, folders: dict[str, str], maps_of: str, d
     first = next(iter(folders))
     if not pictures.seen_by(detector):
         raise InvalidParameter(f"{first} is for images, and the model was fitted to a table: leave it out.")
-    if len({Path(folder).resolve() for folder in folders.values()}) < len(folders):
-        raise InvalidParameter("--maps and --masks need a folder each; the files of both have the same names.")
+    places = [Path(folder).resolve() for folder in folders.values()]
+    if any(a.is_relative_to(b) for a, b in itertools.permutations(places, 2)):
+        raise InvalidParameter("--maps and --masks need a folder each, neither within the other.")
     for option, folder in folders.items():
         maps.expect_folder(folder, data, option)
     maps.expect_maps(detector)
@@ -203,7 +209,8 @@ def _write_folders(
     from offnormal.cli import maps
 
     found: dict[str, dict[str, Any]] = {}
-    chosen = columns["is_anomaly"].nonzero()[0] if maps_of == "flagged" else np.arange(len(columns["is_anomaly"]))
+    usable = np.isfinite(columns["anomaly_score"])
+    chosen = np.flatnonzero(usable & columns["is_anomaly"] if maps_of == "flagged" else usable)
     for option, folder in folders.items():
         kind = option.removeprefix("--")
         found[kind] = {"folder": folder if len(chosen) else None, "images": len(chosen)}

@@ -206,14 +206,14 @@ def _kind(below: str) -> str | None:
 
 
 def path_column(names: Sequence[str], first: Callable[[str], object]) -> str | None:
-    """Return the column that looks like one of image paths: by its name, and by the text in its first row.
+    """Return the column that looks like one of image paths: by its name, and by its first text.
 
     Parameters
     ----------
     names : sequence of str
         The columns.
     first : callable
-        Returns a column's first cell.
+        Returns a column's first cell that is not empty.
     """
     for wanted in PATH_COLUMNS:
         for name in names:
@@ -244,15 +244,14 @@ def layout_of_list(file: Path, column: str | None = None) -> Layout | None:
     names, rows = _rows_of(file)
     if column is not None and column not in names:
         raise UnknownName(f"--image-column: {UnknownName.among('column', column, names)}")
-    chosen = column or path_column(names, lambda name: rows[0][name] if rows else "")
+    chosen = column or path_column(names, lambda name: next((row[name] for row in rows if row[name]), ""))
     if chosen is None:
         return None
     if not any(row[chosen] for row in rows):
         raise DataError(f"Column {chosen!r} of '{file}' names no image.")
-    for number, row in enumerate(
-        rows, 1
-    ):  # it takes its place in the scores, and is listed as a file that is not there
-        row[chosen] = row[chosen] or f"(row {number} of the list has no path)"
+    lacking = "(row {} of the list, counted from 0, has no path)"  # listed as a file that cannot be read
+    for number, row in enumerate(rows):
+        row[chosen] = row[chosen] or lacking.format(number)
     of = {name.strip().lower(): name for name in reversed(names) if name != chosen}
 
     def cells(*wanted: str) -> list[str]:
@@ -305,7 +304,11 @@ def _rows_of(file: Path) -> tuple[list[str], list[dict[str, str]]]:
             stream.seek(0)
             table = csv.reader(stream, delimiter=separator)
             names = [name.strip() for name in next(table, [])]
-            rows = [dict(zip(names, [*map(str.strip, row), *[""] * len(names)], strict=False)) for row in table if row]
+            rows = [
+                dict(zip(names, [*map(str.strip, row), *[""] * len(names)], strict=False))
+                for row in table
+                if any(map(str.strip, row))
+            ]
     except FileNotFoundError:
         raise FileUnreadable(f"There is no file '{file}'; check the path.") from None
     except OSError as error:

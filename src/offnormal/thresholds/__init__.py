@@ -9,7 +9,7 @@ few is refused.
 from __future__ import annotations
 
 from offnormal.thresholds.conformal import benjamini_hochberg, p_values
-from offnormal.thresholds.cuts import Cut, discovery_note, promise
+from offnormal.thresholds.cuts import WITH_RATE, Cut, discovery_note, promise
 from offnormal.thresholds.rules import (
     DEFAULT_RULE,
     RULES,
@@ -27,6 +27,7 @@ from offnormal.thresholds.rules import (
 __all__ = [
     "DEFAULT_RULE",
     "RULES",
+    "WITH_RATE",
     "Conformal",
     "Contamination",
     "Cut",

@@ -115,7 +115,8 @@ _WORDS: dict[str, dict[str, str]] = {
 }
 
 
-_WITH_RATE = ("conformal", "quantile", "pot")  # the rules that give a false alarm rate
+WITH_RATE = ("conformal", "quantile", "pot")
+"""The rules that give a false alarm rate."""
 
 
 def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = False) -> str:
@@ -142,7 +143,7 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
     words = _words(lang)
     try:
         keys, figures = _said(cut)
-        keys += ["folds"] if folds and keys[0] in _WITH_RATE else []
+        keys += ["folds"] if folds and keys[0] in WITH_RATE else []
         keys += ["rests", "silent", "training"] if whole else []
         return " ".join(words[key].format_map(figures) for key in keys)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
