@@ -25,6 +25,12 @@ def test_histogram_counts_every_row_once_and_flags_strictly(
     assert (np.diff(data.edges) > 0).all()
 
 
+def test_a_spread_of_hardly_a_number_is_placed_too() -> None:
+    data = score_histogram(np.array([1.0, 0.0]), np.array([0.0, 2.225073858507203e-309]), 0.0)
+    assert data.counts.sum() == 2
+    assert (np.diff(data.edges) > 0).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.floats(0.1, 1e5))
 def test_axes_place_and_label(low: float, length: float, reach: float) -> None:

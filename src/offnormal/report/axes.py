@@ -18,6 +18,7 @@ from offnormal.report.numerals import tick
 Floats = NDArray[np.float64]
 _TAIL = 12.0  # beyond this many times the usual spread, a linear axis would hide the usual values
 _DECADES = 30.0  # a positive quantity that spans more than this factor is read on a log axis
+_LEAST_WIDTH = 1e-200  # of the nearly linear part, in lengths of the axis
 _LOWEST_COUNT = 0.7  # bottom of a log axis of counts: one row still has height
 
 
@@ -48,7 +49,8 @@ class Axis:
         spread = upper - lower
         if spread <= 0 or high - low <= _TAIL * spread:
             return cls(low, high)
-        return cls(low, high, "compressed", middle, spread / 2)
+        least = _LEAST_WIDTH * (high - low)  # the quotient of the two is a number
+        return cls(low, high, "compressed", middle, max(spread / 2, least))
 
     @classmethod
     def of_counts(cls, counts: ArrayLike) -> Axis:
