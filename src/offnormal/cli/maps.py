@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from offnormal.cli import pictures
+from offnormal.cli.console import how_many
+from offnormal.cli.progress import counting
 from offnormal.errors import EnvironmentFailure, InvalidParameter
 
 if TYPE_CHECKING:
@@ -152,3 +156,59 @@ def _write_png(file: Path, levels: Rows, description: str) -> None:
     info.add_text("Description", description)
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(levels).save(file, format="PNG", pnginfo=info)
+
+
+# --- what `score` asks for --------------------------------------------------------------------------------------------
+
+
+def expect_folders(detector: Detector, folders: dict[str, str], maps_of: str, data: str, fdr: float | None) -> None:
+    """Refuse folders of maps and masks that cannot be made, before anything is read."""
+    if not folders:
+        if maps_of == "all":
+            raise InvalidParameter("--maps-of says of which images --maps and --masks are written; give one of them.")
+        return
+    first = next(iter(folders))
+    if not pictures.seen_by(detector):
+        raise InvalidParameter(f"{first} is for images, and the model was fitted to a table: leave it out.")
+    places = [Path(folder).resolve() for folder in folders.values()]
+    if any(a.is_relative_to(b) for a, b in itertools.permutations(places, 2)):
+        raise InvalidParameter("--maps and --masks need a folder each, neither within the other.")
+    for option, folder in folders.items():
+        expect_folder(folder, data, option)
+    expect_maps(detector)
+    if "--masks" in folders:
+        if fdr is not None:
+            raise InvalidParameter("--masks marks the pixels beyond the model's cut, and --fdr puts the cut elsewhere: "
+                                   "leave one of them out.")  # fmt: skip
+        expect_masks(detector)
+
+
+def write_folders(
+    detector: Detector, images: Any, columns: Any, folders: dict[str, str], maps_of: str, quiet: bool
+) -> dict[str, dict[str, Any]]:
+    """Return, of "maps" and "masks" that were asked for, the folder, how many images, and the residual that is white.
+
+    The folder is None if there was no image to write.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    usable = np.isfinite(columns["anomaly_score"])
+    chosen = np.flatnonzero(usable & columns["is_anomaly"] if maps_of == "flagged" else usable)
+    for option, folder in folders.items():
+        kind = option.removeprefix("--")
+        found[kind] = {"folder": folder if len(chosen) else None, "images": len(chosen)}
+        with counting(f"Writing {kind}", len(chosen), quiet or not len(chosen), noun="image") as advance:
+            if kind == "maps":
+                found[kind]["white"] = write(detector, images, chosen, folder, advance)
+            else:
+                write_masks(detector, images, chosen, folder, advance)
+    return found
+
+
+def told(kind: str, found: dict[str, Any], maps_of: str) -> str:
+    """Say where the maps or the masks are."""
+    name = "Residual maps" if kind == "maps" else "Masks of the pixels beyond the cut"
+    if not found["images"]:
+        return f"{name}: none, since no image is flagged; --maps-of all writes those of every image."
+    of = how_many(found["images"], "flagged image" if maps_of == "flagged" else "image")
+    white = f"; black is 0, white {found['white']:.4g}" if kind == "maps" else ""
+    return f"{name} of {of} are in {found['folder']}{white}."

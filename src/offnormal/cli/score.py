@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,7 +24,7 @@ from offnormal.cli.progress import counting, working
 from offnormal.errors import InvalidParameter
 
 if TYPE_CHECKING:
-    from offnormal.detector import Detector
+    pass
 
 Reasons = Literal["flagged", "all", "none"]
 Pictured = Literal["flagged", "all"]
@@ -115,7 +113,7 @@ def score(
     if fdr is not None and not 0 < fdr < 1:
         raise InvalidParameter(f"--fdr must be a number above 0 and below 1; got {fdr:g}.")
     with warnings_as_lines(quiet):
-        from offnormal.cli import scoring
+        from offnormal.cli import maps, scoring
         from offnormal.data.tables import write_rows
 
         with working(f"Loading {model}", quiet):
@@ -139,7 +137,7 @@ def score(
             for option, folder in (("--maps", maps_folder), ("--masks", masks_folder))
             if folder is not None
         }
-        _expect_folders(detector, folders, maps_of, data, fdr)
+        maps.expect_folders(detector, folders, maps_of, data, fdr)
         rows = reading.rows(
             data,
             detector,
@@ -155,7 +153,7 @@ def score(
         which = scoring.rows_with_reasons(columns, reasons)
         with counting("Finding reasons", len(which), quiet or not len(which), noun=noun) as advance:
             columns["reasons"] = scoring.reasons(detector, rows, which, top, advance)
-        written = _write_folders(detector, rows, columns, folders, maps_of, quiet)
+        written = maps.write_folders(detector, rows, columns, folders, maps_of, quiet)
         unusable = pictures.unusable(rows)
         write_rows(scoring.carried(detector, rows) | scoring.with_gaps(columns, unusable), output, output_format)
     flagged, n_rows = int(columns["is_anomaly"].sum()), len(rows) - len(unusable)
@@ -170,66 +168,7 @@ def score(
             say(console, scoring.discovery_note(detector, n_rows, fdr))
         say(console, f"{flagged:,} of {how_many(n_rows, noun)} flagged ({flagged / n_rows:.2%}; {rule}). {where}.")
         for kind, found in written.items():
-            say(console, _told(kind, found, maps_of))
-
-
-def _expect_folders(detector: Detector, folders: dict[str, str], maps_of: str, data: str, fdr: float | None) -> None:
-    """Refuse folders of maps and masks that cannot be made, before anything is read."""
-    from offnormal.cli import maps
-
-    if not folders:
-        if maps_of == "all":
-            raise InvalidParameter("--maps-of says of which images --maps and --masks are written; give one of them.")
-        return
-    first = next(iter(folders))
-    if not pictures.seen_by(detector):
-        raise InvalidParameter(f"{first} is for images, and the model was fitted to a table: leave it out.")
-    places = [Path(folder).resolve() for folder in folders.values()]
-    if any(a.is_relative_to(b) for a, b in itertools.permutations(places, 2)):
-        raise InvalidParameter("--maps and --masks need a folder each, neither within the other.")
-    for option, folder in folders.items():
-        maps.expect_folder(folder, data, option)
-    maps.expect_maps(detector)
-    if "--masks" in folders:
-        if fdr is not None:
-            raise InvalidParameter("--masks marks the pixels beyond the model's cut, and --fdr puts the cut elsewhere: "
-                                   "leave one of them out.")  # fmt: skip
-        maps.expect_masks(detector)
-
-
-def _write_folders(
-    detector: Detector, images: Any, columns: Any, folders: dict[str, str], maps_of: str, quiet: bool
-) -> dict[str, dict[str, Any]]:
-    """Return, of "maps" and "masks" that were asked for, the folder, how many images, and the residual that is white.
-
-    The folder is None if there was no image to write.
-    """
-    import numpy as np
-
-    from offnormal.cli import maps
-
-    found: dict[str, dict[str, Any]] = {}
-    usable = np.isfinite(columns["anomaly_score"])
-    chosen = np.flatnonzero(usable & columns["is_anomaly"] if maps_of == "flagged" else usable)
-    for option, folder in folders.items():
-        kind = option.removeprefix("--")
-        found[kind] = {"folder": folder if len(chosen) else None, "images": len(chosen)}
-        with counting(f"Writing {kind}", len(chosen), quiet or not len(chosen), noun="image") as advance:
-            if kind == "maps":
-                found[kind]["white"] = maps.write(detector, images, chosen, folder, advance)
-            else:
-                maps.write_masks(detector, images, chosen, folder, advance)
-    return found
-
-
-def _told(kind: str, found: dict[str, Any], maps_of: str) -> str:
-    """Say where the maps or the masks are."""
-    name = "Residual maps" if kind == "maps" else "Masks of the pixels beyond the cut"
-    if not found["images"]:
-        return f"{name}: none, since no image is flagged; --maps-of all writes those of every image."
-    of = how_many(found["images"], "flagged image" if maps_of == "flagged" else "image")
-    white = f"; black is 0, white {found['white']:.4g}" if kind == "maps" else ""
-    return f"{name} of {of} are in {found['folder']}{white}."
+            say(console, maps.told(kind, found, maps_of))
 
 
 def _expect_output(output: str, output_format: str | None, as_json: bool, data: str) -> None:
