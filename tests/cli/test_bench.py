@@ -276,3 +276,9 @@ def test_the_time_left_goes_by_the_runs_of_the_same_row() -> None:
         {"data": "thyroid", "contender": "k-NN", "fit_seconds": 1.0, "score_seconds": 1.0},
     ]
     assert RunProgress(todo, kept, 2, True)._left() == "about 1 min 42 s left"
+
+
+def test_seeds_and_seed_do_not_go_together(run):
+    refused = run("bench", "run", "adbench", "--seeds", 2, "--seed", 0)
+    assert refused.exit_code == 2
+    assert "leave one out" in refused.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +80,8 @@ def bench(
     the folder that OFFNORMAL_DATA names.
     """
     _check_words(action, table)
+    if seed and seeds is not None:
+        raise InvalidParameter("--seeds N stands for the seeds 0 to N − 1, --seed for one of them: leave one out.")
     of_run = {"--data": data, "--row": row, "--protocol": protocol, "--seeds": seeds, "--seed": seed, "--jobs": jobs}
     _check_options(action, of_run | {"--fast": fast}, check)
     if action == "run":
@@ -208,7 +211,8 @@ def _check_replaceable(place: Path) -> None:
 
 def _check_page(place: Path, text: str, folder: Path) -> None:
     if not place.is_file() or place.read_text(encoding="utf-8", errors="replace") != text:
-        raise InvalidParameter(f"'{place}' is not what the results in {folder} give. Run offnormal bench page.")
+        again = shlex.join(["offnormal", "bench", "page", "--results", str(folder), "-o", str(place)])
+        raise InvalidParameter(f"'{place}' is not what the results in {folder} give. Run {again}.")
 
 
 def _write_page(place: Path, text: str) -> None:
