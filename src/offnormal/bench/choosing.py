@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from offnormal.bench import games
-from offnormal.bench.choosing_tables import CONTAMINATION, EVERY_METHOD_IMAGES_TABLE, EVERY_METHOD_TABLE
+from offnormal.bench.choosing_tables import (
+    CONTAMINATION,
+    EVERY_METHOD_IMAGES_TABLE,
+    EVERY_METHOD_TABLE,
+    PUBLISHED_IN,
+    PUBLISHED_TABLE,
+)
 from offnormal.bench.contenders import Contender
 from offnormal.bench.jobs import Record
 from offnormal.bench.markdown import duration, template
@@ -276,6 +282,8 @@ def page(folder: Path, language: str = "en") -> str:
         guide=(guide(tables, ON_TABLES, "table"), guide(images, ON_IMAGES, "images")),
         tables=tables,
         images=images,
+        published=panel(folder, PUBLISHED_TABLE),
+        published_in=PUBLISHED_IN,
         drawbacks=(drawbacks(tables), drawbacks(images)),
         played=games.played(folder),
         wider=games.wider(folder),

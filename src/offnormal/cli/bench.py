@@ -124,23 +124,12 @@ def _check_options(action: str, of_run: dict[str, Any], check: bool) -> None:
 
 def _list(folder: Path, name: str | None, as_json: bool) -> None:
     """Show every table, or one, its rows and how many of its runs are there."""
-    from offnormal.bench import jobs, records, tables
+    from offnormal.bench import coverage, records, tables
 
     listed = []
     kept = records.by_fingerprint(records.read_all(folder))
     for table in tables.TABLES.values() if name is None else [tables.table_named(name)]:
-        every = jobs.cells(table)
-        rows = [
-            {
-                "row": contender.name,
-                "seeds": contender.seeds or table.seeds,
-                "runs": sum(cell.seeds for cell in every if cell.contender is contender),
-                "done": sum(
-                    len(cell.records(kept.get(cell.fingerprint, []))) for cell in every if cell.contender is contender
-                ),
-            }
-            for contender in table.contenders
-        ]
+        rows = [row._asdict() for row in coverage.covered(table, kept)]
         names = {"data": table.data, "protocols": [protocol.name for protocol in table.protocols]}
         listed.append({"table": table.name, "title": table.title, **names, "rows": rows})
     if as_json:
@@ -156,12 +145,21 @@ def _tell_table(console: Any, record: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from offnormal.bench.markdown import duration
+
     say(console, f"{record['table']}: {record['title']}", "bold")
     say(console, f"data: {', '.join(record['data'])}; protocols: {', '.join(record['protocols'])}")
-    grid = Table("row", "seeds", "runs done")
+    grid = Table("row", "seeds", "runs done", "a run takes")
     for row in record["rows"]:
-        grid.add_row(Text(row["row"]), str(row["seeds"]), f"{row['done']} of {row['runs']}")
+        taken = "–" if row["seconds"] is None else duration(row["seconds"]) + (" (GPU)" if row["gpu"] else "")
+        grid.add_row(Text(row["row"]), str(row["seeds"]), f"{row['done']} of {row['runs']}", taken)
     console.print(grid)
+    left = [row["left"] for row in record["rows"] if row["left"] != 0]
+    known = [seconds for seconds in left if seconds is not None]
+    if known:
+        say(console, f"Missing runs of these rows: about {duration(sum(known))} of one core.")
+    if None in left:
+        say(console, f"How long {how_many(left.count(None), 'row')} take is not known: no run is there.")
 
 
 def _page(folder: Path, output: Path, *, check: bool, quiet: bool, as_json: bool) -> None:
