@@ -4,11 +4,16 @@ From 5,000 rows on, a tenth of the training rows is kept for calibration alone (
 each fold is scored by a model fitted to the other four, and the score is carried to the scale of the final model by
 matching the median and the upper spread (95th percentile − median) of the two models' scores on their own training
 rows; for that the guarantee is approximate.
+
+Where rows come in groups (clips of a recording, parts of a batch), those of one group are alike: one held out beside
+others that were trained on is no new row. With `groups`, whole groups are held out.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +27,11 @@ HOLD_OUT_SHARE = 0.1
 KEPT_TRAINING_SCORES = 10_000
 """Training scores kept in the model, as evenly spaced order statistics beyond this many."""
 
+FEW_GROUPS = 10
+"""Held out groups below which the promise of a threshold is weak."""
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,17 +69,89 @@ def resolve(kind: str, rows: int) -> str:
     return kind
 
 
-def hold_out(rows: int, share: float, seed: int, purpose: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split `range(rows)` at random into (kept, held out), both ascending; at least one row stays on each side."""
+def codes_of(groups: Any, rows: int) -> Ints | None:
+    """Return the number of each row's group, shape (rows,), counted from 0; None of None.
+
+    Raises
+    ------
+    DataError
+        If there is not one label for each row.
+    """
+    if groups is None:
+        return None
+    labels = np.asarray(groups)
+    if labels.shape != (rows,):
+        raise DataError(f"groups must have one label for each of the {rows:,} rows; its shape is {labels.shape}.")
+    if labels.dtype.kind in "fc" and np.isnan(labels).any():
+        raise DataError("groups has NaN in it; give every row the label of its group.")
+    try:
+        codes: Ints = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    except TypeError as error:  # None among strings, most often
+        raise DataError(f"groups must be labels of one kind, all numbers or all strings: {error}.") from error
+    return codes
+
+
+def check_groups(groups: Ints | None, kind: str, held: Ints) -> None:
+    """Warn if the calibration rows, those `held` out or those of all folds, are of few groups.
+
+    Raises
+    ------
+    DataError
+        If rows are to be kept out and all are of one group.
+    """
+    if groups is None or kind == "none":
+        return
+    if len(np.unique(groups)) < 2:
+        raise DataError(
+            "All rows are of one group, so none can be kept out to calibrate the threshold. Give rows of at least two "
+            "groups, or calibration='none'."
+        )
+    count = len(np.unique(groups[held] if kind == "holdout" else groups))
+    if count < FEW_GROUPS:
+        warnings.warn(
+            f"The calibration rows are of {count} group{'s' if count > 1 else ''}, and those of one are alike: on new "
+            "groups the rate of false alarms can be far from what the threshold promises.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def hold_out(rows: int, share: float, seed: int, purpose: str, groups: Ints | None = None) -> tuple[Ints, Ints]:
+    """Split `range(rows)` at random into (kept, held out), both ascending; at least one row stays on each side.
+
+    Rows of one group stay together, unless there is but one: groups are held out until there are enough rows, all but
+    one at most.
+    """
     count = min(max(round(rows * share), 1), rows - 1)
-    order = numpy_generator(seed, purpose).permutation(rows)
-    return np.sort(order[count:]), np.sort(order[:count])
+    draw = numpy_generator(seed, purpose)
+    if groups is None or len(np.unique(groups)) < 2:
+        order = draw.permutation(rows)
+        return np.sort(order[count:]), np.sort(order[:count])
+    labels, sizes = np.unique(groups, return_counts=True)
+    order = draw.permutation(len(labels))
+    wanted = min(int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1, len(labels) - 1)
+    held = np.isin(groups, labels[order[:wanted]])
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def folds(rows: int, seed: int) -> list[NDArray[np.int64]]:
-    """Split `range(rows)` at random into at most five parts of equal size (±1)."""
-    order = numpy_generator(seed, "folds").permutation(rows)
-    return [np.sort(part) for part in np.array_split(order, min(N_FOLDS, rows))]
+def folds(rows: int, seed: int, groups: Ints | None = None) -> list[Ints]:
+    """Split `range(rows)` at random into at most five parts of equal size (±1).
+
+    Rows of one group stay together: the groups, the largest first, each go to the part with the fewest rows.
+    """
+    draw = numpy_generator(seed, "folds")
+    if groups is None:
+        order = draw.permutation(rows)
+        return [np.sort(part) for part in np.array_split(order, min(N_FOLDS, rows))]
+    sizes = np.bincount(groups)
+    order = draw.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    filled = np.zeros(min(N_FOLDS, len(sizes)), np.int64)
+    part_of = np.empty(len(sizes), np.int64)
+    for group in order:
+        part_of[group] = np.argmin(filled)
+        filled[part_of[group]] += sizes[group]
+    return [np.flatnonzero(part_of[groups] == number) for number in range(len(filled))]
 
 
 def carry(scores: Floats, own_training: Floats, final_training: Floats) -> Floats:

@@ -178,6 +178,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         X: Any,
         y: Any = None,
         *,
+        groups: Any = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
         on_progress: OnProgress | None = None,
@@ -193,6 +194,10 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             (rows, c, t, h, w) of the same.
         y : ignored
             Labels stop here.
+        groups : array of labels, shape (rows,), or None
+            What each row belongs to, where rows are not independent: the recording of a clip, the machine, the batch,
+            the day. Rows of one group are kept out together, for calibration and for early stopping; nothing else sees
+            them.
         checkpoint : path or None
             A folder that keeps the state of the run. It stays after a success, so that nothing is lost before the
             model is saved; delete it then.
@@ -213,6 +218,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         options = FitOptions.checked(checkpoint, resume, on_progress, time_limit)
         usable_device(self.device)
         encoded = self._learn(X)
+        options = dataclasses.replace(options, groups=calibrating.codes_of(groups, len(encoded)))
         self.seed_ = entropy_seed() if self.random_state is None else int(self.random_state)
         self._fit_encoded(encoded, options, rule)
         self._cut(rule)
@@ -226,13 +232,17 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             kind = "holdout"  # folds would train a network of convolutions six times
         kept, held = np.arange(len(encoded)), np.arange(0)
         if kind == "holdout":
-            kept, held = calibrating.hold_out(len(encoded), calibrating.HOLD_OUT_SHARE, self.seed_, "calibration")
+            kept, held = calibrating.hold_out(
+                len(encoded), calibrating.HOLD_OUT_SHARE, self.seed_, "calibration", options.groups
+            )
+        calibrating.check_groups(options.groups, kind, held)
         if rule is not None:  # a level too fine for the calibration rows is refused now, on ranks, not after training
             outside_rows = {"holdout": len(held), "folds": len(encoded), "none": 0}[kind]
             rule.cut(np.arange(float(outside_rows)), np.arange(float(len(encoded))))
-        share = 1 + (min(calibrating.N_FOLDS, len(encoded)) if kind == "folds" else 0)
+        parts = calibrating.folds(len(encoded), self.seed_, options.groups) if kind == "folds" else []
+        share = 1 + len(parts)
         self.planned_epochs_, self.planned_batch_size_ = self._plan(len(kept))
-        self.scorer_, training = self._train(encoded[kept], "final", options, share, following=share - 1)
+        self.scorer_, training = self._train(encoded[kept], "final", options.at(kept), share, following=share - 1)
         self.reference_ = self._reference(encoded[kept])
         after_final = time.perf_counter()
         if training.stopped == "time limit":
@@ -254,7 +264,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         if kind == "holdout":
             outside = scores[held]
         elif kind == "folds":
-            outside = self._fold_scores(encoded, scores, training, options, share)
+            outside = self._fold_scores(encoded, parts, scores, training, options)
         self.calibration_ = Calibration(np.sort(outside), kind)
         self.training_scores_ = np.sort(scores)
         self.training_ = {
@@ -279,7 +289,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
         seed = self.seed_
         held: Encoded | None = None
         if early_stopping and self._stops_early() and len(encoded) >= EARLY_STOPPING_FROM:
-            kept, out = calibrating.hold_out(len(encoded), EARLY_STOPPING_SHARE, seed, "early stopping")
+            kept, out = calibrating.hold_out(len(encoded), EARLY_STOPPING_SHARE, seed, "early stopping", options.groups)
             encoded, held = encoded[kept], encoded[out]
         preprocess = self._preprocessor(encoded)
         with scoped(seed, "build"):
@@ -331,19 +341,25 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             raise InvalidParameter(f"{type(self).__name__} has no map of pixels to smooth; leave map_smoothing at 0.")
 
     def _fold_scores(
-        self, encoded: Encoded, final_scores: Floats, training: Training, options: FitOptions, share: int
+        self,
+        encoded: Encoded,
+        parts: list[NDArray[np.int64]],
+        final_scores: Floats,
+        training: Training,
+        options: FitOptions,
     ) -> Floats:
         """Score each fold by a model of the others, carried to the final model's scale."""
         planned = self.planned_epochs_
         # The last phase is the method's own; those before it may be pre-training, with a length of their own.
         self.planned_epochs_ = next(reversed(training.best_epoch.values()), planned)
-        parts = calibrating.folds(len(encoded), self.seed_)
         outside = np.empty(len(encoded))
         for number, part in enumerate(parts):
             others = np.setdiff1d(np.arange(len(encoded)), part)
             stage = f"fold {number + 1} of {len(parts)}"
             following = len(parts) - number - 1
-            scorer, _ = self._train(encoded[others], stage, options, share, following=following, early_stopping=False)
+            scorer, _ = self._train(
+                encoded[others], stage, options.at(others), 1 + len(parts), following=following, early_stopping=False
+            )
             own = scorer.score_rows(encoded)
             outside[part] = calibrating.carry(own[part], own[others], final_scores)
         self.planned_epochs_ = planned
@@ -374,6 +390,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             content = hashlib.sha256(np.ascontiguousarray(encoded).data)
             parameters = sorted(self.get_params().items(), key=str)
             content.update(repr((parameters, self.planned_epochs_, stage, encoded.shape)).encode())
+            content.update(b"" if options.groups is None else options.groups.tobytes())
             fingerprint = content.hexdigest()
         return Settings(
             batch_size=self.planned_batch_size_,

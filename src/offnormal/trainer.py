@@ -12,12 +12,14 @@ import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -87,12 +89,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a fit was asked for beside the data: how to report, where to keep its state, when to stop."""
+    """What a fit was asked for beside the data: how to report, where to keep its state, when to stop.
+
+    `groups` are the numbers of the rows' groups, shape (rows,), whose rows are held out together.
+    """
 
     checkpoint: Path | None = None
     resume: bool = False
     on_progress: OnProgress | None = None
     time_limit: float | None = None
+    groups: NDArray[np.int64] | None = None
 
     @classmethod
     def checked(
@@ -103,6 +109,10 @@ class FitOptions:
         if time_limit is not None and not seconds:
             raise InvalidParameter(f"time_limit must be a number of seconds, at least 0, or None; got {time_limit!r}.")
         return cls(Path(checkpoint) if checkpoint else None, resume, on_progress, time_limit)
+
+    def at(self, places: NDArray[np.int64]) -> FitOptions:
+        """Return the options for these of the rows."""
+        return self if self.groups is None else replace(self, groups=self.groups[places])
 
 
 @dataclass(frozen=True)

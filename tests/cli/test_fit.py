@@ -4,6 +4,7 @@ import json
 import tempfile
 
 import numpy as np
+import pyarrow.csv as pacsv
 import pytest
 
 from offnormal import AutoDetector, io
@@ -60,6 +61,35 @@ def test_a_column_that_picks_the_training_rows_is_kept_out_and_said(run, data, t
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["columns"] == ["amount", "speed", "country"]
     assert "Column 'label' picks the training rows, so it is kept out" in result.stderr
+
+
+def test_rows_of_a_group_are_kept_out_together(run, data, tmp_path):
+    target = tmp_path / "m.offnormal"
+    result = run("fit", data, "-o", target, "-m", "pca", *ROLES, "--group", "country")
+    assert result.exit_code == 0, result.output
+    assert "The calibration rows are of 3 groups, and those of one are alike" in result.stderr
+    detector = io.load(target)
+    assert detector.schema_.names == ("amount", "speed")
+    assert detector.schema_.ignored == ("label", "country")
+    alike = run("fit", data, "-o", tmp_path / "n.offnormal", "-m", "pca", *ROLES, "--ignore", "country")
+    assert alike.exit_code == 0, alike.output
+    other = io.load(tmp_path / "n.offnormal")
+    assert not np.array_equal(detector.calibration_.scores, other.calibration_.scores)
+    table = pacsv.read_csv(data)
+    assert np.array_equal(detector.anomaly_score(table), other.anomaly_score(table)), "the groups are no feature"
+
+
+def test_a_row_without_a_group_and_groups_that_are_one_are_refused(run, tmp_path):
+    path = tmp_path / "gaps.csv"
+    path.write_text("a,b,machine,shop\n" + "".join(f"{n},{n % 7},{'' if n == 3 else n % 5},x\n" for n in range(40)))
+    for column, code, said in (
+        ("machine", 3, "Column 'machine' has no value in 1 row; --group needs one in every row."),
+        ("shop", 3, "All rows are of one group"),
+        ("place", 3, "place"),
+    ):
+        result = run("fit", path, "-o", tmp_path / "m.offnormal", "-m", "pca", "--group", column)
+        assert (result.exit_code, said in result.stderr) == (code, True), result.output
+    assert not (tmp_path / "m.offnormal").exists()
 
 
 def test_json_is_one_object_and_quiet_says_nothing_else(run, data, tmp_path):

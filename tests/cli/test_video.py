@@ -115,7 +115,7 @@ def test_the_cut_rests_on_frames_that_training_never_saw(run, model, films, tmp_
     words = ("--calibration", "holdout", "--threshold", "conformal:0.2", "--clip-stride", 2, "-q")
     assert run("fit", films / "train", "-o", asked, "--video", *QUICK, *words).exit_code == 0
     detector = offnormal.load(asked)
-    assert (detector.calibration_.n, detector.training_["rows"], detector.threshold_.rule) == (6, 50, "conformal:0.2")
+    assert (detector.calibration_.n, detector.training_["rows"], detector.threshold_.rule) == (14, 42, "conformal:0.2")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,18 @@ def test_what_is_kept_out_is_the_end_of_few_recordings_and_a_tenth_of_many(lengt
     else:
         assert found == kept
     assert recordings._borders(lengths, LENGTH, None) == lengths
+
+
+def test_clips_of_one_recording_are_held_out_together(films: Path) -> None:
+    wanted = recordings.Wanted.of(None, "auto", LENGTH, 2, strict=False)
+    whole = recordings.cut(str(films / "train"), wanted, None, quiet=True)
+    assert whole.groups is not None
+    assert list(np.bincount(whole.groups)) == [14] * 4
+    assert len(whole.groups) == len(whole.training)
+    assert recordings.cut(str(films / "train" / "8"), wanted, None, quiet=True).groups is None
+    parts = recordings.cut(str(films / "train"), wanted, 0, quiet=True)
+    assert parts.groups is not None
+    assert len(parts.groups) == len(parts.training) == 40
 
 
 def test_files_of_video_need_no_saying_and_have_times(run, tmp_path):

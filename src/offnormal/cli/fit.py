@@ -95,6 +95,16 @@ IdOption = Annotated[
         rich_help_panel="Tables",
     ),
 ]
+GroupOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="The column that says which rows belong together (machine, batch, day): not used, but rows of one "
+        "group are kept out together where the threshold is found.",
+        show_default=False,
+        rich_help_panel="Tables",
+    ),
+]
 CategoricalOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -195,6 +205,7 @@ def fit(
     ignore: IgnoreOption = None,
     id_columns: IdOption = None,
     categorical: CategoricalOption = None,
+    group: GroupOption = None,
     train_where: TrainWhereOption = None,
     names: NamesOption = None,
     data_format: DataFormatOption = None,
@@ -228,7 +239,7 @@ def fit(
     if threshold is not None and contamination is not None:
         raise InvalidParameter("--threshold and --contamination both say where the cut is; give one of them.")
     limit = seconds(time_limit)
-    roles = Roles(label, tuple(ignore or ()), tuple(id_columns or ()), tuple(categorical or ()))
+    roles = Roles(label, tuple(ignore or ()), tuple(id_columns or ()), tuple(categorical or ()), group)
     video = video or recordings.are_recordings(data)
     images = not video and (pictures.are_images(data) or image_column is not None)
     only_tables: dict[str, object] = {**roles.named(), "--train-where": train_where, "--names": names}
@@ -251,11 +262,12 @@ def fit(
         fixed = {"random_state": seed} | ({} if contamination is None else {"contamination": contamination})
         detector = training.configured(key, preset, hyper_parameters, fixed, threshold)
         rows: reading.Rows
+        groups: Any = None
         if video:
             cutting = recordings.Wanted.of(wanted.size, color, clip_length, clip_stride, strict=strict)
             apart = "calibration" not in hyper_parameters
             clips = recordings.cut(data, cutting, seed if apart else None, quiet)
-            rows = clips.training
+            rows, groups = clips.training, clips.groups
             detector.set_params(**({"calibration": "none"} if apart else {}))
         elif images:
             learned = learned_images.read(data, wanted, quiet)
@@ -265,9 +277,10 @@ def fit(
             learned_images.hint_at_list(table, data)
             rows, roles = training.rows_and_roles(table, roles, train_where)
             detector.set_params(**roles.parameters())
+            groups = training.groups_of(rows, roles.group)
         if method is None and not quiet and (images or video):
             say(messages(), f"Method {key}, the default for {'video' if video else 'images'}.")
-        training.run(detector, rows, Path(output), resume=resume, time_limit=limit, quiet=quiet)
+        training.run(detector, rows, Path(output), groups=groups, resume=resume, time_limit=limit, quiet=quiet)
         if video and len(clips.kept_out):
             recordings.calibrate(detector, clips.kept_out)
         refused = training.save(detector, output, threshold)

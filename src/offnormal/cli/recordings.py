@@ -102,6 +102,9 @@ class Cut(NamedTuple):
     training, kept_out : array of uint8, shape (clips, c, t, h, w)
         Kept out is every clip, as every clip will be scored; none where nobody asked for it, or the recordings are too
         short.
+    groups : array of int, shape (clips,), or None
+        The recording of each training clip: clips of one share frames, so early stopping holds out whole ones. None of
+        a single recording.
     seen : str
         "16 recordings, 2,550 frames".
     apart : int
@@ -110,6 +113,7 @@ class Cut(NamedTuple):
 
     training: Array
     kept_out: Array
+    groups: Array | None
     seen: str
     apart: int
 
@@ -127,6 +131,8 @@ def cut(data: str, wanted: Wanted, seed: int | None, quiet: bool) -> Cut:
     DataError, FileUnreadable
         If there is no recording as long as a clip, or nothing can be read.
     """
+    import numpy as np
+
     from offnormal.data.video import resized_to
 
     found = _all_read(data, wanted, quiet)
@@ -152,7 +158,9 @@ def cut(data: str, wanted: Wanted, seed: int | None, quiet: bool) -> Cut:
     after = [one[border:] for one, border in zip(frames, borders, strict=True)]
     training = _clips_of_all(before, wanted.length, wanted.stride)
     kept_out = _clips_of_all(after, wanted.length, 1)
-    return Cut(training, kept_out, seen, sum(len(one) >= wanted.length for one in after))
+    counts = _counts(before, wanted.length, wanted.stride)
+    groups = np.repeat(np.arange(len(counts)), counts) if np.count_nonzero(counts) > 1 else None
+    return Cut(training, kept_out, groups, seen, sum(len(one) >= wanted.length for one in after))
 
 
 def _borders(lengths: list[int], length: int, seed: int | None) -> list[int]:
@@ -176,13 +184,18 @@ def _borders(lengths: list[int], length: int, seed: int | None) -> list[int]:
     return [0 if number in whole else frames for number, frames in enumerate(lengths)]
 
 
+def _counts(parts: list[Array], length: int, stride: int) -> list[int]:
+    """Return how many clips each part has."""
+    return [len(range(0, len(part) - length + 1, stride)) for part in parts]
+
+
 def _clips_of_all(parts: list[Array], length: int, stride: int) -> Array:
     """Return the clips of all parts in one array, (clips, c, t, h, w)."""
     import numpy as np
 
     from offnormal.data.video import clips_of
 
-    counts = [len(range(0, len(part) - length + 1, stride)) for part in parts]
+    counts = _counts(parts, length, stride)
     _, channels, height, width = parts[0].shape
     clips = np.empty((sum(counts), channels, length, height, width), np.uint8)
     for part, end, count in zip(parts, np.cumsum(counts), counts, strict=True):

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offnormal.cli import flags, reading
-from offnormal.cli.console import noun_of
+from offnormal.cli.console import how_many, noun_of
 from offnormal.cli.failures import Interrupted
 from offnormal.cli.progress import TrainingProgress, where
-from offnormal.errors import EnvironmentFailure, InvalidParameter, OffnormalError, UnsupportedLevel
+from offnormal.errors import DataError, EnvironmentFailure, InvalidParameter, OffnormalError, UnsupportedLevel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,19 +36,23 @@ class Roles:
     ignored: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    group: str | None = None
 
     def named(self) -> dict[str, tuple[str, ...]]:
         """Return option -> columns."""
-        label = () if self.label is None else (self.label,)
-        return {"--label": label, "--ignore": self.ignored, "--id": self.ids, "--categorical": self.categorical}
+        label, group = (() if name is None else (name,) for name in (self.label, self.group))
+        kept_out = {"--label": label, "--group": group, "--ignore": self.ignored, "--id": self.ids}
+        return {**kept_out, "--categorical": self.categorical}
 
     def unused(self) -> set[str]:
         """Return the columns that the model will not see."""
-        return {*self.named()["--label"], *self.ignored, *self.ids}
+        named = self.named()
+        return {*named["--label"], *named["--group"], *self.ignored, *self.ids}
 
     def parameters(self) -> dict[str, tuple[str, ...]]:
         """Return them as parameters of a detector."""
-        ignored = dict.fromkeys([*self.ignored, *self.named()["--label"]])
+        named = self.named()
+        ignored = dict.fromkeys([*self.ignored, *named["--label"], *named["--group"]])
         return {
             "id_columns": self.ids,
             "ignored_columns": tuple(name for name in ignored if name not in self.ids),
@@ -99,8 +103,26 @@ def rows_and_roles(table: pa.Table, roles: Roles, condition: str | None) -> tupl
             roles = replace(roles, ignored=(*roles.ignored, *new))
             unused = roles.unused()
     if unused >= set(table.column_names):
-        raise InvalidParameter("No column is left to train on: --label, --ignore and --id name them all.")
+        raise InvalidParameter("No column is left to train on: --label, --group, --ignore and --id name them all.")
     return table, roles
+
+
+def groups_of(table: pa.Table, column: str | None) -> Any:
+    """Return the group of each row, from a column; None of None.
+
+    Raises
+    ------
+    DataError
+        If a row has none.
+    """
+    if column is None:
+        return None
+    values = table[column]
+    if values.null_count:
+        raise DataError(
+            f"Column {column!r} has no value in {how_many(values.null_count, 'row')}; --group needs one in every row."
+        )
+    return values.to_numpy()
 
 
 def checkpoint_of(output: Path) -> Path:
@@ -113,11 +135,12 @@ def run(
     rows: reading.Rows,
     output: Path,
     *,
+    groups: Any,
     resume: bool,
     time_limit: float | None,
     quiet: bool,
 ) -> None:
-    """Train with a checkpoint beside the output file.
+    """Train with a checkpoint beside the output file; `groups` are what the rows belong to, or None.
 
     Raises
     ------
@@ -132,7 +155,14 @@ def run(
         warnings.warn(kept, stacklevel=2)
     with TrainingProgress(quiet, noun="image" if hasattr(rows, "pixels") else "row") as progress:
         try:
-            detector.fit(rows, checkpoint=checkpoint, resume=resume, on_progress=progress, time_limit=time_limit)
+            detector.fit(
+                rows,
+                groups=groups,
+                checkpoint=checkpoint,
+                resume=resume,
+                on_progress=progress,
+                time_limit=time_limit,
+            )
         except KeyboardInterrupt as error:
             raise Interrupted(_how_to_go_on(progress, checkpoint)) from error
 
