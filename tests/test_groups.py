@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import offnormal
-from offnormal import calibration
+from offnormal import calibration, container, thresholds
 from offnormal.calibration import codes_of, folds, hold_out
 from offnormal.errors import DataError, ModelFileError
 
@@ -74,6 +74,38 @@ def test_the_promise_holds_for_new_groups_only_if_groups_are_known(kind: str) ->
     assert rates["rows"] > 0.9, "a held-out row has its like among the training rows"
     assert rates["groups"] < 0.2
     assert detector.calibration_.n == (1200 if kind == "folds" else 120)
+
+
+def test_the_promise_names_the_groups_and_the_model_file_keeps_them(tmp_path: Path) -> None:
+    X, labels = rows_of(20, 30, 0)
+    detector = offnormal.PCAReconstruction(calibration="folds", random_state=0).fit(X, groups=labels)
+    assert detector.calibration_.groups == 20
+    assert "600 calibration rows of 20 groups" in detector.threshold_.promise
+    assert "in 9 of 10 cases" not in detector.threshold_.promise, "that takes rows for independent"
+    assert "approximate" in detector.threshold_.promise
+    korean = thresholds.promise(detector.threshold_, "ko", groups=20)
+    assert "묶음 20개" in korean
+    assert "열에 아홉" not in korean
+    detector.set_threshold("quantile:0.9")
+    assert detector.threshold_.promise.count("of 20 groups") == 1
+    detector.set_threshold("fixed:3")
+    assert "groups" not in detector.threshold_.promise, "it promises no rate"
+    offnormal.save(detector, tmp_path / "m.offnormal")
+    assert offnormal.load(tmp_path / "m.offnormal").calibration_.groups == 20
+    plain = offnormal.PCAReconstruction(random_state=0).fit(X)
+    assert plain.calibration_.groups is None
+    assert "in 9 of 10 cases" in plain.threshold_.promise
+
+
+@pytest.mark.parametrize("groups", [0, 10_000, -1, True, "20", 1.5])
+def test_a_model_file_with_impossible_groups_is_refused(groups: Any, tmp_path: Path) -> None:
+    X, labels = rows_of(20, 30, 0)
+    path = tmp_path / "m.offnormal"
+    offnormal.save(offnormal.PCAReconstruction(random_state=0).fit(X, groups=labels), path)
+    manifest, arrays = container.read(path)
+    container.write(path, {**manifest, "calibration_groups": groups}, arrays)
+    with pytest.raises(ModelFileError):
+        offnormal.load(path)
 
 
 def test_early_stopping_holds_out_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,10 +43,13 @@ class Calibration:
     scores : array, shape (n,), ascending
     kind : str
         "holdout", "folds" or "none".
+    groups : int or None
+        How many groups the rows are of, where these were kept out whole.
     """
 
     scores: Floats
     kind: str
+    groups: int | None = None
 
     @property
     def n(self) -> int:
@@ -91,8 +94,8 @@ def codes_of(groups: Any, rows: int) -> Ints | None:
     return codes
 
 
-def check_groups(groups: Ints | None, kind: str, held: Ints) -> None:
-    """Warn if the calibration rows, those `held` out or those of all folds, are of few groups.
+def count_groups(groups: Ints | None, kind: str, held: Ints) -> int | None:
+    """Return of how many groups the calibration rows are, those `held` out or those of all folds; warn if of few.
 
     Raises
     ------
@@ -100,11 +103,11 @@ def check_groups(groups: Ints | None, kind: str, held: Ints) -> None:
         If rows are to be kept out and all are of one group.
     """
     if groups is None or kind == "none":
-        return
+        return None
     if len(np.unique(groups)) < 2:
         raise DataError(
             "All rows are of one group, so none can be kept out to calibrate the threshold. Give rows of at least two "
-            "groups, or calibration='none'."
+            "groups, or do without calibration rows ('none')."
         )
     count = len(np.unique(groups[held] if kind == "holdout" else groups))
     if count < FEW_GROUPS:
@@ -114,6 +117,7 @@ def check_groups(groups: Ints | None, kind: str, held: Ints) -> None:
             UserWarning,
             stacklevel=4,
         )
+    return count
 
 
 def hold_out(rows: int, share: float, seed: int, purpose: str, groups: Ints | None = None) -> tuple[Ints, Ints]:

@@ -235,7 +235,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             kept, held = calibrating.hold_out(
                 len(encoded), calibrating.HOLD_OUT_SHARE, self.seed_, "calibration", options.groups
             )
-        calibrating.check_groups(options.groups, kind, held)
+        of_groups = calibrating.count_groups(options.groups, kind, held)
         if rule is not None:  # a level too fine for the calibration rows is refused now, on ranks, not after training
             outside_rows = {"holdout": len(held), "folds": len(encoded), "none": 0}[kind]
             rule.cut(np.arange(float(outside_rows)), np.arange(float(len(encoded))))
@@ -265,7 +265,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             outside = scores[held]
         elif kind == "folds":
             outside = self._fold_scores(encoded, parts, scores, training, options)
-        self.calibration_ = Calibration(np.sort(outside), kind)
+        self.calibration_ = Calibration(np.sort(outside), kind, of_groups)
         self.training_scores_ = np.sort(scores)
         self.training_ = {
             "rows": len(kept),
@@ -529,8 +529,8 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             share = max(DEFAULT_SHARE, 1 / len(training))
             cut = thresholds.Contamination(share).cut(scores, training)
             self.threshold_ = dataclasses.replace(cut, details={**cut.details, "asked": "no"})
-        folds = self.calibration_.kind == "folds"
-        words = thresholds.promise(self.threshold_, whole=False, folds=folds)
+        folds, groups = self.calibration_.kind == "folds", self.calibration_.groups
+        words = thresholds.promise(self.threshold_, whole=False, folds=folds, groups=groups)
         self.threshold_ = dataclasses.replace(self.threshold_, promise=words)
         self.offset_ = -float(self.threshold_.value)
 

@@ -139,6 +139,8 @@ def _manifest(detector: Detector) -> dict[str, Any]:
             },
         }
     )
+    if detector.calibration_.groups is not None:
+        manifest["calibration_groups"] = detector.calibration_.groups
     return manifest
 
 
@@ -203,7 +205,8 @@ def _restore(manifest: dict[str, Any], tensors: dict[str, Array]) -> Detector:
     detector.planned_epochs_ = _integer(manifest["planned"]["epochs"])
     detector.planned_batch_size_ = _integer(manifest["planned"]["batch_size"])
     detector.scorer_ = _scorer(detector, manifest, tensors)
-    detector.calibration_ = _calibration(manifest["calibration"], _vector(tensors, "calibration"))
+    scores, groups = _vector(tensors, "calibration"), manifest.get("calibration_groups")
+    detector.calibration_ = _calibration(manifest["calibration"], scores, groups)
     detector.training_scores_ = _vector(tensors, "training_scores")
     if not len(detector.training_scores_):
         raise ValueError("it holds no training scores")
@@ -308,10 +311,13 @@ def _check_tensors(scorer: Scorer, state: Mapping[str, torch.Tensor]) -> None:
             raise ValueError(f"tensor {name!r} holds numbers that are not finite")
 
 
-def _calibration(kind: Any, scores: Array) -> Calibration:
+def _calibration(kind: Any, scores: Array, groups: Any) -> Calibration:
     if kind not in ("holdout", "folds", "none") or (kind == "none") != (len(scores) == 0):
         raise ValueError("its calibration scores are not of the kind that it says")
-    return Calibration(scores, kind)
+    count = None if groups is None else _integer(groups)
+    if count is not None and not 1 <= count <= len(scores):
+        raise ValueError("its calibration scores are not of as many groups as it says")
+    return Calibration(scores, kind, count)
 
 
 def _reference(reference: Array, columns: tuple[Column, ...]) -> Array:

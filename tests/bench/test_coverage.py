@@ -43,7 +43,7 @@ def test_rows_tell_what_a_run_takes_and_what_is_left() -> None:
     kept |= records("on a GPU", 1, 4.0, device="cuda:0")
     assert covered(TOY, kept) == [
         Covered("trained", 3, 6, 2, 15.0, False, 60.0),
-        Covered("another score", 3, 6, 1, 10.0, False, 0.0),  # it comes with the training of the row above
+        Covered("another score", 3, 6, 1, 10.0, False, 10.0),  # one of the trainings of the row above is over
         Covered("on a GPU", 3, 6, 1, 4.0, True, 20.0),
         Covered("never run", 3, 6, 0, None, False, None),
     ]

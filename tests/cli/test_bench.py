@@ -55,10 +55,12 @@ def test_the_list_says_which_tables_there_are_and_what_is_done(run: Run, small: 
     shown = run("bench", "--results", small)
     assert all(name in shown.stdout for name in TABLES)
     assert shown.stdout.endswith(f"results: {small}\n")
+    assert "offnormal bench list TABLE shows the rows of one." in shown.stdout
+    assert "PCA, 1 component" not in shown.stdout
     told = run("bench", "list", "dagmm", "--results", small).stdout
     assert re.search(r"PCA, 1 component\s*│ 5\s*│ 5 of 20\s*│ \d+\.\d s", told)
     assert re.search(r"^Missing runs of these rows: about \d+\.\d s of one core\.$", told, re.MULTILINE)
-    assert re.search(r"^How long \d+ rows take is not known: no run is there\.$", told, re.MULTILINE)
+    assert re.search(r"^Of \d+ further rows no run is there, so their time is not known\.$", told, re.MULTILINE)
     listed = {t["table"]: t for t in json.loads(run("bench", "list", "--results", small, "--json").stdout)["tables"]}
     done = {row["row"]: (row["done"], row["runs"]) for row in listed["dagmm"]["rows"]}
     assert done["PCA, 1 component"] == (5, 20)

@@ -278,6 +278,7 @@ def test_other_sizes_and_colors_are_brought_to_the_model_s_and_said(run, eyes, l
     result = run("score", eyes, tmp_path / "in", "-o", tmp_path / "s.csv")
     assert result.exit_code == 0, result.output
     assert "Of 5 images: 1 resized to 16×16, 1 turned to grey." in result.stderr
+    assert "Another size than the rest, so stretched: large.png." in result.stderr
     rows = {row["image"]: float(row["anomaly_score"]) for row in table((tmp_path / "s.csv").read_text())}
     assert rows["colored.png"] == pytest.approx(rows["001.png"], rel=1e-4)
     read = offnormal.read_images(tmp_path / "in", size=16, color="grey")

@@ -153,6 +153,10 @@ def test_a_folder_of_kinds_trains_on_good_and_warns_of_itself(run, screw, tmp_pa
     record = json.loads(measured.stdout)
     assert (record["rows"], record["pixels"]["regions"], record["pixels"]["resized"]) == (24, 4, None)
     assert "The model was trained on 20 images, as many as are normal here" in measured.stderr
+    (data / "good" / "broken.png").write_bytes(b"no image")
+    again = run("evaluate", model, data, "--bootstrap", 0, "--json")
+    assert "The model was trained on 20 images, as many as are normal here" in again.stderr, "a broken file is no image"
+    (data / "good" / "broken.png").unlink()
     whole = run("fit", data, "-o", model, *QUICK, "--only", "bad", "--calibration", "none", "--json", "-q")
     assert json.loads(whole.stdout)["rows"] == 4
 

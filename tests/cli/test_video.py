@@ -108,7 +108,11 @@ def test_the_cut_rests_on_frames_that_training_never_saw(run, model, films, tmp_
     assert (detector.calibration_.kind, detector.training_["rows"]) == ("holdout", len(trained_on))
     np.testing.assert_array_equal(detector.calibration_.scores, np.sort(detector.anomaly_score(kept_out)))
     np.testing.assert_array_equal(detector.training_scores_, np.sort(detector.anomaly_score(trained_on)))
-    assert detector.threshold_ == thresholds.default_cut(detector.calibration_.scores)
+    alone = thresholds.default_cut(detector.calibration_.scores)
+    assert (detector.threshold_.value, detector.threshold_.rule) == (alone.value, alone.rule)
+    assert detector.calibration_.groups == 4
+    assert "20 calibration rows of 4 groups" in detector.threshold_.promise
+    assert "20 calibration clips of 4 groups" in run("info", model).output.replace("\n", " ")
     assert detector.offset_ == -detector.threshold_.value
     assert "1 channel, 4 frames, 8×8" in run("info", model).output
     asked = tmp_path / "asked.offnormal"

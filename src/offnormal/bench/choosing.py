@@ -189,8 +189,9 @@ class Panel:
         return sorted(self.ranked, key=lambda row: row.number(protocol, figure).mean, reverse=True)
 
     def used(self, field: str) -> list[str]:
-        """Return the values that a field of the records has, each once."""
-        return sorted({str(record[field]) for record in self.records if record.get(field)})
+        """Return the values that a field of the ranked rows' records has, each once."""
+        ranked = (record for row in self.ranked for record in row.runs.values())
+        return sorted({str(record[field]) for record in ranked if record.get(field)})
 
 
 class Standing(NamedTuple):

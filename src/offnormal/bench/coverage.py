@@ -23,7 +23,8 @@ class Covered(NamedTuple):
     gpu : bool
         Whether `seconds` is of runs on a GPU.
     left : float or None
-        Seconds that the missing runs take at that; 0 for a row that is a score of another row's training.
+        Seconds that the missing runs take at that. A row that is a score of another row's training costs nothing where
+        that training is to be made as well.
     """
 
     row: str
@@ -38,15 +39,26 @@ class Covered(NamedTuple):
 def covered(table: Table, kept: Mapping[str, Sequence[dict[str, Any]]]) -> list[Covered]:
     """Return the rows of a table; `kept` is every record there is, by fingerprint."""
     every = cells(table)
+    made, missing = {}, {}
+    for contender in table.contenders:
+        own = [
+            (cell, cell.records(list(kept.get(cell.fingerprint, [])))) for cell in every if cell.contender is contender
+        ]
+        made[contender.name] = [record for _, records in own for record in records.values()]
+        missing[contender.name] = {
+            (cell.data.name, cell.protocol.name, seed)
+            for cell, records in own
+            for seed in range(cell.seeds)
+            if seed not in records
+        }
     found = []
     for contender in table.contenders:
-        own = [cell for cell in every if cell.contender is contender]
-        made = [record for cell in own for record in cell.records(list(kept.get(cell.fingerprint, []))).values()]
-        runs = sum(cell.seeds for cell in own)
-        seconds, gpu = _mean_seconds(made)
-        missing = runs - len(made)
-        left = 0.0 if contender.scores_of or not missing else None if seconds is None else seconds * missing
-        found.append(Covered(contender.name, contender.seeds or table.seeds, runs, len(made), seconds, gpu, left))
+        done, lacking = len(made[contender.name]), missing[contender.name]
+        seconds, gpu = _mean_seconds(made[contender.name])
+        trainings = len(lacking - missing.get(contender.scores_of or "", set()))
+        left = 0.0 if not trainings else None if seconds is None else seconds * trainings
+        seeds = contender.seeds or table.seeds
+        found.append(Covered(contender.name, seeds, done + len(lacking), done, seconds, gpu, left))
     return found
 
 

@@ -123,7 +123,7 @@ def _check_options(action: str, of_run: dict[str, Any], check: bool) -> None:
 
 
 def _list(folder: Path, name: str | None, as_json: bool) -> None:
-    """Show every table, or one, its rows and how many of its runs are there."""
+    """Show the tables and how many of their runs are there, or the rows of one."""
     from offnormal.bench import coverage, records, tables
 
     listed = []
@@ -136,9 +136,24 @@ def _list(folder: Path, name: str | None, as_json: bool) -> None:
         print_json({"results": folder, "tables": listed})
         return
     console = answers()
-    for record in listed:
-        _tell_table(console, record)
+    if name is None:
+        _tell_tables(console, listed)
+    else:
+        _tell_table(console, listed[0])
     say(console, f"results: {folder}" + ("" if folder.is_dir() else ", a folder that is not there"))
+
+
+def _tell_tables(console: Any, listed: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table("table", "what it is", "rows", "runs done")
+    for record in listed:
+        done, runs = (sum(row[what] for row in record["rows"]) for what in ("done", "runs"))
+        name = Text(record["table"], no_wrap=True)
+        grid.add_row(name, Text(record["title"]), str(len(record["rows"])), f"{done:,} of {runs:,}")
+    console.print(grid)
+    say(console, "offnormal bench list TABLE shows the rows of one.")
 
 
 def _tell_table(console: Any, record: dict[str, Any]) -> None:
@@ -154,12 +169,14 @@ def _tell_table(console: Any, record: dict[str, Any]) -> None:
         taken = "–" if row["seconds"] is None else duration(row["seconds"]) + (" (GPU)" if row["gpu"] else "")
         grid.add_row(Text(row["row"]), str(row["seeds"]), f"{row['done']} of {row['runs']}", taken)
     console.print(grid)
-    left = [row["left"] for row in record["rows"] if row["left"] != 0]
-    known = [seconds for seconds in left if seconds is not None]
-    if known:
-        say(console, f"Missing runs of these rows: about {duration(sum(known))} of one core.")
-    if None in left:
-        say(console, f"How long {how_many(left.count(None), 'row')} take is not known: no run is there.")
+    times = {"of one core": False, "of a GPU": True}
+    left = {where: sum(row["left"] or 0 for row in record["rows"] if row["gpu"] is gpu) for where, gpu in times.items()}
+    if any(left.values()):
+        known = ", ".join(f"about {duration(seconds)} {where}" for where, seconds in left.items() if seconds)
+        say(console, f"Missing runs of these rows: {known}.")
+    unknown = sum(row["left"] is None for row in record["rows"])
+    if unknown:
+        say(console, f"Of {how_many(unknown, 'further row')} no run is there, so their time is not known.")
 
 
 def _page(folder: Path, output: Path, *, check: bool, quiet: bool, as_json: bool) -> None:

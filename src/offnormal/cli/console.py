@@ -63,7 +63,8 @@ def promise(detector: Detector, *, whole: bool) -> str:
     from offnormal import thresholds
     from offnormal.report.words import speaking_of
 
-    words = thresholds.promise(detector.threshold_, whole=whole, folds=detector.calibration_.kind == "folds")
+    folds, groups = detector.calibration_.kind == "folds", detector.calibration_.groups
+    words = thresholds.promise(detector.threshold_, whole=whole, folds=folds, groups=groups)
     return speaking_of(noun_of(detector), words)
 
 

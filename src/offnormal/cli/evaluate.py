@@ -98,8 +98,8 @@ def evaluate(
         noun = noun_of(detector)
         scores = scoring.scores_of(detector, rows, quiet)
         labeled = int(counted.sum())
+        counted &= np.isfinite(scores)  # an image that cannot be used has none
         pictured.warn_of_training_images(detector, rows, y, counted)
-        counted &= np.isfinite(scores)
         labels.expect_both(y[counted], noun)
         with working("Measuring", quiet):
             record = measuring.measured(detector, y[counted], scores[counted], draws, seed)

@@ -100,7 +100,7 @@ GroupOption = Annotated[
     typer.Option(
         metavar="COLUMN",
         help="The column that says which rows belong together (machine, batch, day): not used, but rows of one "
-        "group are kept out together where the threshold is found.",
+        "group are kept out together where the threshold is found, and for early stopping.",
         show_default=False,
         rich_help_panel="Tables",
     ),
@@ -282,7 +282,7 @@ def fit(
             say(messages(), f"Method {key}, the default for {'video' if video else 'images'}.")
         training.run(detector, rows, Path(output), groups=groups, resume=resume, time_limit=limit, quiet=quiet)
         if video and len(clips.kept_out):
-            recordings.calibrate(detector, clips.kept_out)
+            recordings.calibrate(detector, clips.kept_out, clips.apart)
         refused = training.save(detector, output, threshold)
     if as_json:
         print_json(_record(detector, key, output) | (learned.record() if images else {}))

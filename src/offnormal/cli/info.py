@@ -51,7 +51,8 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
     from offnormal.thresholds import Cut, promise
 
     training, cut, schema = content["training"], content["threshold"], content["schema"]
-    kind = content["calibration"]
+    kind, groups = content["calibration"], content.get("calibration_groups")
+    apart = "" if groups is None else f", of {how_many(groups, 'group')}"
     noun = "image" if "image_shape" in schema else "clip" if "clip_shape" in schema else "row"
     rows, features = how_many(training["rows"], noun), how_many(training["features"], "feature")
     parameters = content["parameters"]
@@ -63,8 +64,8 @@ def _lines(content: Mapping[str, Any], calibration_rows: int) -> dict[str, str]:
         "training": f"{rows}, {features}, {training_in_words(training)}",
         **_of_a_generator(training, noun),
         "threshold": f"{cut['value']:.6g} ({cut['rule']})",
-        "promise": speaking_of(noun, promise(Cut(**cut), whole=False, folds=kind == "folds")),
-        "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, noun)} ({kind})",
+        "promise": speaking_of(noun, promise(Cut(**cut), whole=False, folds=kind == "folds", groups=groups)),
+        "calibration": "none" if kind == "none" else f"{how_many(calibration_rows, noun)} ({kind}{apart})",
         **(_of_columns(schema) if noun == "row" else _of_images(schema)),
         "parameters": ", ".join(f"{name} {value}" for name, value in parameters.items() if name not in idle),
         "versions": ", ".join(f"{name} {version}" for name, version in content["versions"].items()),

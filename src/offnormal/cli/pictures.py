@@ -274,8 +274,16 @@ def tell(rows: FilesToScore, quiet: bool) -> None:
     warn_of(left_out, len(rows))
     if not quiet:
         tell_changes(len(rows) - len(left_out), rows.shape, len(rows.resized), len(rows.recolored))
+        if others := _of_another_size(rows):
+            say(messages(), f"Another size than the rest, so stretched: {listed(others)}.")
     if rows.recolored:
         _warn_of_colors(rows.shape[0])
+
+
+def _of_another_size(rows: Any) -> list[str]:
+    """Return the names of the images that were resized, if others were not: stretched, they may look odd."""
+    usable = len(rows) - len(rows.unusable)
+    return [rows.names[place] for place in sorted(rows.resized)] if len(rows.resized) < usable else []
 
 
 def _warn_of_colors(channels: int) -> None:
@@ -320,7 +328,8 @@ def changes(rows: Any) -> dict[str, Any]:
     if not hasattr(rows, "unusable"):
         return {}
     left_out = record_of(rows.unusable[place] for place in sorted(rows.unusable))
-    return {"unusable": left_out, "resized": len(rows.resized), "recolored": len(rows.recolored)}
+    counts = {"resized": len(rows.resized), "recolored": len(rows.recolored)}
+    return {"unusable": left_out, **counts, "of_another_size": _of_another_size(rows)}
 
 
 def record_of(unusable: Iterable[Unusable]) -> list[dict[str, str]]:

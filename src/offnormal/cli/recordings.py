@@ -6,7 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -246,7 +246,7 @@ def _each(
             advance(1)
 
 
-def calibrate(detector: Detector, kept_out: Array) -> None:
+def calibrate(detector: Detector, kept_out: Array, recordings: int) -> None:
     """Let the cut and the p-values of a trained model rest on clips whose frames training never saw.
 
     A random tenth of the clips, as `fit` would hold out, is no such thing: each shares all frames but a few with clips
@@ -258,10 +258,12 @@ def calibrate(detector: Detector, kept_out: Array) -> None:
     from offnormal.calibration import Calibration
 
     scores = np.sort(detector.anomaly_score(kept_out))
-    detector.calibration_ = Calibration(scores, "holdout")
+    detector.calibration_ = Calibration(scores, "holdout", recordings)
     detector.set_params(calibration="holdout")
     if detector.contamination is None:
-        detector.threshold_ = thresholds.default_cut(scores)
+        cut = thresholds.default_cut(scores)
+        words = thresholds.promise(cut, whole=False, groups=recordings)
+        detector.threshold_ = replace(cut, promise=words)
         detector.offset_ = -float(detector.threshold_.value)
 
 

@@ -120,7 +120,8 @@ def groups_of(table: pa.Table, column: str | None) -> Any:
     values = table[column]
     if values.null_count:
         raise DataError(
-            f"Column {column!r} has no value in {how_many(values.null_count, 'row')}; --group needs one in every row."
+            f"Column {column!r} has no value in {how_many(values.null_count, 'row')}; --group needs one in every row. "
+            "Fill it, or pick other rows with --train-where."
         )
     return values.to_numpy()
 

@@ -110,7 +110,9 @@ def model(detector: FittedDetector, words: Words, method: str) -> dict[str, Any]
             words.known(f"about.{detector.key}", (type(detector).__doc__ or "").strip().split("\n")[0])
         ),
         "facts": facts,
-        "promise": words.on_rows(thresholds.promise(cut, words.lang, folds=calibration.kind == "folds")),
+        "promise": words.on_rows(
+            thresholds.promise(cut, words.lang, folds=calibration.kind == "folds", groups=calibration.groups)
+        ),
         "parameters": parameters(detector, words),
     }
 

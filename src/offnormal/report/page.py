@@ -67,7 +67,13 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
         "meaning": meaning,
         "collapsed": collapsed(detector, words),
         "promise": words.on_rows(
-            thresholds.promise(cut, words.lang, whole=False, folds=detector.calibration_.kind == "folds")
+            thresholds.promise(
+                cut,
+                words.lang,
+                whole=False,
+                folds=detector.calibration_.kind == "folds",
+                groups=detector.calibration_.groups,
+            )
         ),
         "tiles": [
             (words("tile.flagged"), f"{flagged:,}"),

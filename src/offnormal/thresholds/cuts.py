@@ -46,6 +46,11 @@ _WORDS: dict[str, dict[str, str]] = {
         "conformal": "On average at most {level} of normal rows are flagged by mistake (1 in {one_in}). The cut rests "
         "on {rows} calibration rows; with so many, the rate of this one model is between {rate_low} and {rate_high} "
         "in 9 of 10 cases.",
+        "grouped": "On average at most {level} of normal rows are flagged by mistake (1 in {one_in}), if new groups "
+        "are like these: the cut rests on {rows} calibration rows of {groups}. Rows of one are alike, so the rate of "
+        "this one model can be far off, the further the fewer groups there are.",
+        "of_groups": "The calibration rows are of {groups}; rows of one are alike, so on new ones the rate can be "
+        "far off.",
         "raised": "{wanted} was wanted, but {rows} calibration rows support no less than {level}.",
         "quantile": "About {rest} of normal rows are flagged by mistake: that share of the {rows} calibration rows "
         "lies above the cut. This is an estimate, not an upper bound; the rule 'conformal' gives the bound.",
@@ -82,6 +87,11 @@ _WORDS: dict[str, dict[str, str]] = {
         "conformal": "정상인데 이상으로 잘못 판정되는 행은 평균 {level} 이하입니다({one_in}행 중 1행). 보정용 "
         "{rows}행으로 정한 임계값이며, 이 행 수라면 이 모델의 실제 오경보율은 열에 아홉은 {rate_low}에서 {rate_high} "
         "사이입니다.",
+        "grouped": "새 묶음이 이 묶음들과 비슷하다면, 정상인데 이상으로 잘못 판정되는 행은 평균 {level} 이하입니다"
+        "({one_in}행 중 1행). 보정용 {rows}행이 묶음 {groups}에서 나왔고 한 묶음의 행은 서로 닮았으므로, 이 모델의 "
+        "실제 오경보율은 크게 다를 수 있습니다. 묶음이 적을수록 그렇습니다.",
+        "of_groups": "보정용 행은 묶음 {groups}에서 나왔고 한 묶음의 행은 서로 닮았으므로, 새 묶음에서는 오경보율이 "
+        "크게 다를 수 있습니다.",
         "raised": "{wanted}를 원했지만, 보정용 {rows}행으로는 {level}보다 낮게 보장할 수 없습니다.",
         "quantile": "정상 행의 약 {rest}가 이상으로 잘못 판정됩니다. 보정용 {rows}행 가운데 그만큼이 임계값보다 "
         "높습니다. 추정값이며 상한이 아닙니다. 상한이 필요하면 'conformal' 규칙을 쓰십시오.",
@@ -119,7 +129,7 @@ WITH_RATE = ("conformal", "quantile", "pot")
 """The rules that give a false alarm rate."""
 
 
-def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = False) -> str:
+def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = False, groups: int | None = None) -> str:
     """Say in words what a cut promises, on what that rests, and what it does not promise.
 
     Parameters
@@ -132,6 +142,9 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
     folds : bool
         Whether the calibration scores come from cross-conformal folds; the rate that a rule gives is then
         approximate.
+    groups : int or None
+        How many groups of rows the calibration scores come from, where rows come in groups: no range is given then, as
+        it would take rows for independent.
 
     Raises
     ------
@@ -143,13 +156,23 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
     words = _words(lang)
     try:
         keys, figures = _said(cut)
-        keys += ["folds"] if folds and keys[0] in WITH_RATE else []
+        if groups is not None and keys[0] in WITH_RATE:
+            figures["groups"] = _groups(groups, lang)
+            keys = ["grouped", *keys[1:]] if keys[0] == "conformal" else [*keys, "of_groups"]
+        keys += ["folds"] if folds and keys[0] in (*WITH_RATE, "grouped") else []
         keys += ["rests", "silent", "training"] if whole else []
         return " ".join(words[key].format_map(figures) for key in keys)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise ModelFileError(
             f"The figures of the threshold {cut.rule!r} do not belong to its rule. Set the threshold again."
         ) from error
+
+
+def _groups(count: int, lang: str) -> str:
+    """Return "1 group", "20 groups"; "20개"."""
+    if lang == "ko":
+        return f"{count:,}개"
+    return f"{count:,} group{'s' if count > 1 else ''}"
 
 
 def discovery_note(n_calibration: int, n_rows: int, fdr: float, lang: str = "en") -> str:
