@@ -126,6 +126,9 @@ def test_masks_that_do_not_fit_are_left_out_and_said(run, eyes, screw, tmp_path,
     assert result.exit_code == 0, result.output
     assert "Pixels of 2 anomalous images left out. The first, test/hole/001.png: The mask" in result.stdout
     assert "has 4×5 pixels and its image 32×32" in result.stdout
+    Image.new("L", (32, 32), 0).save(data / "ground_truth" / "hole" / "001_mask.png")
+    black = run("evaluate", eyes, data, "--bootstrap", 0)
+    assert "marks no pixel, and the image is called anomalous." in black.stdout
     (data / "ground_truth" / "hole" / "000_mask.png").write_bytes(b"")
     useless = run("evaluate", eyes, data, "--bootstrap", 0, "--json")
     assert json.loads(useless.stdout)["pixels"] is None

@@ -142,10 +142,13 @@ def _mask(rows: FilesToScore, place: int, left_out: list[dict[str, str]]) -> Arr
         except (DataError, EnvironmentFailure) as error:
             reason = str(error)
         else:
-            if found.shape == rows.sizes[place]:
+            if found.shape != rows.sizes[place]:
+                sides = (f"{h}×{w}" for h, w in (found.shape, rows.sizes[place]))
+                reason = "The mask '{}' has {} pixels and its image {}.".format(file.mask, *sides)
+            elif found.any():
                 return found
-            sides = (f"{h}×{w}" for h, w in (found.shape, rows.sizes[place]))
-            reason = "The mask '{}' has {} pixels and its image {}.".format(file.mask, *sides)
+            else:
+                reason = f"The mask '{file.mask}' marks no pixel, and the image is called anomalous."
     left_out.append({"image": file.name, "reason": reason})
     return None
 
