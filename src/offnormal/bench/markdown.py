@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,15 @@ def fit_time(every: Sequence[Record]) -> str:
     on_gpu = [record["device"].startswith("cuda") for record in every]
     seconds = [record["fit_seconds"] for record, gpu in zip(every, on_gpu, strict=True) if gpu == all(on_gpu)]
     return duration(statistics.fmean(seconds)) + (" GPU" if all(on_gpu) else "")
+
+
+def anchor(title: str) -> str:
+    """Return what a link within a page calls a heading.
+
+    >>> anchor("GANomaly: nine classes normal")
+    'ganomaly-nine-classes-normal'
+    """
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def duration(seconds: float) -> str:

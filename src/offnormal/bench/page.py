@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from offnormal.bench import group_page, papers, pixel_page, tables
-from offnormal.bench.markdown import circumstances, failures, fit_time, grid, not_measured
+from offnormal.bench.markdown import anchor, circumstances, failures, fit_time, grid, not_measured
 from offnormal.bench.results import Row, rows, summary
 from offnormal.bench.table import Table
 
@@ -47,18 +47,20 @@ How to read it:
 
 def page(folder: Path) -> str:
     """Return the page for the records in `folder`."""
-    parts, without = [_HEAD], []
+    parts, contents, without = [], [], []
     for table in tables.TABLES.values():
         every = rows(folder, table)
         if any(row.records for row in every):
+            contents.append(f"- [{table.title}](#{anchor(table.title)}): `{table.name}`")
             parts.append("\n".join(_section(table, every)))
         else:
             without.append(f"`{table.name}`")
-    if len(parts) == 1:
+    if not parts:
         parts.append("There are no records yet.\n")
     elif without:
         parts.append(f"Tables not measured yet: {', '.join(without)}.\n")
-    return "\n".join(parts)
+    listed = ["The tables:\n", *contents, ""] if contents else []
+    return "\n".join([_HEAD, *listed, *parts])
 
 
 def is_ours(text: str) -> bool:
