@@ -15,6 +15,7 @@ import offnormal
 from offnormal import calibration, container, thresholds
 from offnormal.calibration import codes_of, folds, hold_out
 from offnormal.errors import DataError, ModelFileError
+from offnormal.thresholds.cuts import group_rate
 
 codes = st.lists(st.integers(0, 6), min_size=3, max_size=60).map(np.array)
 shares = st.sampled_from([0.1, 0.3, 0.5])
@@ -62,25 +63,33 @@ def rows_of(groups: int, each: int, seed: int) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("kind", ["holdout", "folds"])
 def test_the_promise_holds_for_new_groups_only_if_groups_are_known(kind: str) -> None:
-    X, labels = rows_of(40, 30, 0)
-    new, _ = rows_of(40, 30, 1)
-    rates = {}
-    for name, groups in (("rows", None), ("groups", labels)):
-        detector = offnormal.PCAReconstruction(n_components=30, calibration=kind, random_state=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # four groups are held out
-            detector.fit(X, groups=groups).set_threshold("conformal:0.05")
-        rates[name] = (detector.predict(new) == -1).mean()
-    assert rates["rows"] > 0.9, "a held-out row has its like among the training rows"
-    assert rates["groups"] < 0.2
-    assert detector.calibration_.n == (1200 if kind == "folds" else 120)
+    rates: dict[str, list[float]] = {"rows": [], "groups": [], "odd": []}
+    for seed in range(20):
+        X, labels = rows_of(60, 30, seed)
+        new, _ = rows_of(60, 30, 100 + seed)
+        for name, groups in (("rows", None), ("groups", labels)):
+            detector = offnormal.PCAReconstruction(n_components=30, calibration=kind, random_state=seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # six groups are held out
+                detector.fit(X, groups=groups).set_threshold("conformal:0.05")
+            rates[name].append((detector.predict(new) == -1).mean())
+        rates["odd"].append((detector.predict(4 * new) == -1).mean())
+    assert np.mean(rates["rows"]) > 0.8, "a held-out row has its like among the training rows"
+    assert detector.calibration_.groups == (60 if kind == "folds" else 6)
+    promised = group_rate(0.05, detector.calibration_.groups)
+    assert promised == pytest.approx((1 + 0.05 * 60) / 61 if kind == "folds" else 1.3 / 7)
+    spread = np.std(rates["groups"], ddof=1) / np.sqrt(20)
+    assert np.mean(rates["groups"]) < promised + 2 * spread
+    assert np.mean(rates["odd"]) > 0.9, "a cut that lets everything pass keeps the promise too"
+    assert detector.calibration_.n == (1800 if kind == "folds" else 180)
 
 
 def test_the_promise_names_the_groups_and_the_model_file_keeps_them(tmp_path: Path) -> None:
     X, labels = rows_of(20, 30, 0)
     detector = offnormal.PCAReconstruction(calibration="folds", random_state=0).fit(X, groups=labels)
     assert detector.calibration_.groups == 20
-    assert "600 calibration rows of 20 groups" in detector.threshold_.promise
+    assert "the 600 calibration rows are of 20 groups" in detector.threshold_.promise
+    assert "at most 5.71% of the normal rows of new groups" in detector.threshold_.promise  # (1 + 0.01 · 20) / 21
     assert "in 9 of 10 cases" not in detector.threshold_.promise, "that takes rows for independent"
     assert "approximate" in detector.threshold_.promise
     korean = thresholds.promise(detector.threshold_, "ko", groups=20)

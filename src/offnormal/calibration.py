@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal import thresholds
 from offnormal.errors import DataError
 from offnormal.random import numpy_generator
+from offnormal.thresholds import Cut
 
 FOLDS_BELOW = 5_000
 N_FOLDS = 5
@@ -55,6 +57,10 @@ class Calibration:
     def n(self) -> int:
         """Return the number of calibration rows."""
         return len(self.scores)
+
+    def promise(self, cut: Cut, lang: str = "en", *, whole: bool = True) -> str:
+        """Say in words what a cut promises that rests on these scores (`thresholds.promise`)."""
+        return thresholds.promise(cut, lang, whole=whole, folds=self.kind == "folds", groups=self.groups)
 
 
 def resolve(kind: str, rows: int) -> str:

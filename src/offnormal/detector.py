@@ -529,8 +529,7 @@ class Detector(FittedState, RowFace, OutlierMixin, TransformerMixin, BaseEstimat
             share = max(DEFAULT_SHARE, 1 / len(training))
             cut = thresholds.Contamination(share).cut(scores, training)
             self.threshold_ = dataclasses.replace(cut, details={**cut.details, "asked": "no"})
-        folds, groups = self.calibration_.kind == "folds", self.calibration_.groups
-        words = thresholds.promise(self.threshold_, whole=False, folds=folds, groups=groups)
+        words = self.calibration_.promise(self.threshold_, whole=False)
         self.threshold_ = dataclasses.replace(self.threshold_, promise=words)
         self.offset_ = -float(self.threshold_.value)
 

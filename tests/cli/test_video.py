@@ -111,8 +111,8 @@ def test_the_cut_rests_on_frames_that_training_never_saw(run, model, films, tmp_
     alone = thresholds.default_cut(detector.calibration_.scores)
     assert (detector.threshold_.value, detector.threshold_.rule) == (alone.value, alone.rule)
     assert detector.calibration_.groups == 4
-    assert "20 calibration rows of 4 groups" in detector.threshold_.promise
-    assert "20 calibration clips of 4 groups" in run("info", model).output.replace("\n", " ")
+    assert "20 calibration rows are of 4 groups" in detector.threshold_.promise
+    assert "20 calibration clips are of 4 groups" in run("info", model).output.replace("\n", " ")
     assert detector.offset_ == -detector.threshold_.value
     assert "1 channel, 4 frames, 8×8" in run("info", model).output
     asked = tmp_path / "asked.offnormal"

@@ -60,12 +60,9 @@ def listed(names: Iterable[str], shown: int = 8) -> str:
 
 def promise(detector: Detector, *, whole: bool) -> str:
     """Say what a model's cut promises; the whole also says on what that rests and what it does not promise."""
-    from offnormal import thresholds
     from offnormal.report.words import speaking_of
 
-    folds, groups = detector.calibration_.kind == "folds", detector.calibration_.groups
-    words = thresholds.promise(detector.threshold_, whole=whole, folds=folds, groups=groups)
-    return speaking_of(noun_of(detector), words)
+    return speaking_of(noun_of(detector), detector.calibration_.promise(detector.threshold_, whole=whole))
 
 
 def noun_of(detector: Detector) -> str:

@@ -262,8 +262,7 @@ def calibrate(detector: Detector, kept_out: Array, recordings: int) -> None:
     detector.set_params(calibration="holdout")
     if detector.contamination is None:
         cut = thresholds.default_cut(scores)
-        words = thresholds.promise(cut, whole=False, groups=recordings)
-        detector.threshold_ = replace(cut, promise=words)
+        detector.threshold_ = replace(cut, promise=detector.calibration_.promise(cut, whole=False))
         detector.offset_ = -float(detector.threshold_.value)
 
 

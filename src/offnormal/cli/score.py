@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,9 +22,6 @@ from offnormal.cli.options import (
 )
 from offnormal.cli.progress import counting, working
 from offnormal.errors import InvalidParameter
-
-if TYPE_CHECKING:
-    pass
 
 Reasons = Literal["flagged", "all", "none"]
 Pictured = Literal["flagged", "all"]

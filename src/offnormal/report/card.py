@@ -6,7 +6,6 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from offnormal import thresholds
 from offnormal.parameters import declared
 from offnormal.report import curves
 from offnormal.report.curves import figure
@@ -110,9 +109,7 @@ def model(detector: FittedDetector, words: Words, method: str) -> dict[str, Any]
             words.known(f"about.{detector.key}", (type(detector).__doc__ or "").strip().split("\n")[0])
         ),
         "facts": facts,
-        "promise": words.on_rows(
-            thresholds.promise(cut, words.lang, folds=calibration.kind == "folds", groups=calibration.groups)
-        ),
+        "promise": words.on_rows(calibration.promise(cut, words.lang)),
         "parameters": parameters(detector, words),
     }
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from offnormal import thresholds
 from offnormal.report import card, charts, curves, reasons
 from offnormal.report.evaluation import Measure
 from offnormal.report.evidence import DRAWN_FLAGGED, DRAWN_REST, Evidence, FittedDetector
@@ -66,15 +65,7 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
         "rule": words("verdict.rule", cut=number(cut.value), rule=cut.rule),
         "meaning": meaning,
         "collapsed": collapsed(detector, words),
-        "promise": words.on_rows(
-            thresholds.promise(
-                cut,
-                words.lang,
-                whole=False,
-                folds=detector.calibration_.kind == "folds",
-                groups=detector.calibration_.groups,
-            )
-        ),
+        "promise": words.on_rows(detector.calibration_.promise(cut, words.lang, whole=False)),
         "tiles": [
             (words("tile.flagged"), f"{flagged:,}"),
             (words("tile.expected"), in_short),

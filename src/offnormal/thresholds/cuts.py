@@ -46,9 +46,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "conformal": "On average at most {level} of normal rows are flagged by mistake (1 in {one_in}). The cut rests "
         "on {rows} calibration rows; with so many, the rate of this one model is between {rate_low} and {rate_high} "
         "in 9 of 10 cases.",
-        "grouped": "On average at most {level} of normal rows are flagged by mistake (1 in {one_in}), if new groups "
-        "are like these: the cut rests on {rows} calibration rows of {groups}. Rows of one are alike, so the rate of "
-        "this one model can be far off, the further the fewer groups there are.",
+        "grouped": "On average at most {bound} of the normal rows of new groups are flagged by mistake, if these are "
+        "like the old ones and about as large. It is more than {level} since the {rows} calibration rows are of "
+        "{groups} alone, and rows of one are alike.",
         "of_groups": "The calibration rows are of {groups}; rows of one are alike, so on new ones the rate can be "
         "far off.",
         "raised": "{wanted} was wanted, but {rows} calibration rows support no less than {level}.",
@@ -87,9 +87,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "conformal": "정상인데 이상으로 잘못 판정되는 행은 평균 {level} 이하입니다({one_in}행 중 1행). 보정용 "
         "{rows}행으로 정한 임계값이며, 이 행 수라면 이 모델의 실제 오경보율은 열에 아홉은 {rate_low}에서 {rate_high} "
         "사이입니다.",
-        "grouped": "새 묶음이 이 묶음들과 비슷하다면, 정상인데 이상으로 잘못 판정되는 행은 평균 {level} 이하입니다"
-        "({one_in}행 중 1행). 보정용 {rows}행이 묶음 {groups}에서 나왔고 한 묶음의 행은 서로 닮았으므로, 이 모델의 "
-        "실제 오경보율은 크게 다를 수 있습니다. 묶음이 적을수록 그렇습니다.",
+        "grouped": "새 묶음이 지금 묶음들과 비슷하고 크기도 비슷하다면, 새 묶음의 정상 행 가운데 이상으로 잘못 "
+        "판정되는 것은 평균 {bound} 이하입니다. 보정용 {rows}행이 묶음 {groups}에서만 나왔고 한 묶음의 행은 서로 "
+        "닮았으므로 {level}보다 큽니다.",
         "of_groups": "보정용 행은 묶음 {groups}에서 나왔고 한 묶음의 행은 서로 닮았으므로, 새 묶음에서는 오경보율이 "
         "크게 다를 수 있습니다.",
         "raised": "{wanted}를 원했지만, 보정용 {rows}행으로는 {level}보다 낮게 보장할 수 없습니다.",
@@ -143,8 +143,8 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
         Whether the calibration scores come from cross-conformal folds; the rate that a rule gives is then
         approximate.
     groups : int or None
-        How many groups of rows the calibration scores come from, where rows come in groups: no range is given then, as
-        it would take rows for independent.
+        How many groups of rows the calibration scores come from, where rows come in groups: the rate is then that of
+        `group_rate`, and no range is given, as it would take rows for independent.
 
     Raises
     ------
@@ -158,7 +158,10 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
         keys, figures = _said(cut)
         if groups is not None and keys[0] in WITH_RATE:
             figures["groups"] = _groups(groups, lang)
-            keys = ["grouped", *keys[1:]] if keys[0] == "conformal" else [*keys, "of_groups"]
+            if keys[0] == "conformal":
+                keys[0], figures["bound"] = "grouped", _percent(group_rate(float(cut.details["level"]), groups))
+            else:
+                keys.append("of_groups")
         keys += ["folds"] if folds and keys[0] in (*WITH_RATE, "grouped") else []
         keys += ["rests", "silent", "training"] if whole else []
         return " ".join(words[key].format_map(figures) for key in keys)
@@ -166,6 +169,18 @@ def promise(cut: Cut, lang: str = "en", *, whole: bool = True, folds: bool = Fal
         raise ModelFileError(
             f"The figures of the threshold {cut.rule!r} do not belong to its rule. Set the threshold again."
         ) from error
+
+
+def group_rate(level: float, groups: int) -> float:
+    """Return the most normal rows of a new group that are flagged on average, by a cut from this many groups.
+
+    Among groups + 1 of one kind each is the new one equally often. If all are about as large, the cut leaves `level` of
+    the rows of the others above it, and all of the one that is missing may be: (level · groups + 1) / (groups + 1).
+
+    >>> group_rate(0.05, 19)
+    0.0975
+    """
+    return (1 + level * groups) / (groups + 1)
 
 
 def _groups(count: int, lang: str) -> str:
