@@ -1,7 +1,7 @@
 """False alarms on new machines, with rows and with whole machines held out: the numbers of docs/thresholds.md.
 
-`python benchmarks/groups.py`: a few seconds. Each machine has a place of its own in 30 columns, and its rows lie close about
-it; 60 machines are learned from, 60 others come later, and 60 lie three times as far out.
+`python benchmarks/groups.py`: a few seconds. Each machine has a place of its own in 30 columns, and its rows lie close
+about it; 60 machines are learned from, 60 others come later, and 60 lie three times as far out.
 """
 
 from __future__ import annotations
