@@ -27,16 +27,21 @@ from offnormal.networks.latent_search import best_of_starts, frozen, in_parts
 from offnormal.random import generator, scoped
 from offnormal.scorer import block_size
 
-SHAPES = {"table of 20 columns": (20,), "table of 121 columns": (121,), "images of 28×28": (1, 28, 28)}
+CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "table of 20 columns": ((20,), {}),
+    "table of 121 columns": ((121,), {}),
+    "images of 28×28, dense layers": ((1, 28, 28), {"network": "dense"}),
+    "images of 28×28": ((1, 28, 28), {}),
+}
 STEPS = 20
 ROUNDS = 3
 LOOPED = 4
 AIM = 50
 
 
-def network_for(shape: tuple[int, ...], device: str) -> AnoGANNetwork:
-    """Return AnoGAN's default networks, untrained, with a search of `STEPS` steps."""
-    detector = AnoGAN(search_steps=STEPS)
+def network_for(shape: tuple[int, ...], parameters: dict[str, Any], device: str) -> AnoGANNetwork:
+    """Return AnoGAN's networks, untrained, with a search of `STEPS` steps."""
+    detector = AnoGAN(search_steps=STEPS, **parameters)
     detector.planned_epochs_ = 1
     with scoped(0, "build"):
         network = detector.build(shape)
@@ -44,9 +49,9 @@ def network_for(shape: tuple[int, ...], device: str) -> AnoGANNetwork:
     return network.eval().to(device)
 
 
-def measure(label: str, shape: tuple[int, ...], device: str) -> dict[str, Any]:
+def measure(label: str, shape: tuple[int, ...], parameters: dict[str, Any], device: str) -> dict[str, Any]:
     """Return the seconds per row of the two ways, and how many times the loop takes longer."""
-    network, rows = network_for(shape, device), block_size(shape)
+    network, rows = network_for(shape, parameters, device), block_size(shape)
     x = torch.rand(rows, *shape, generator=generator(0, "rows"), dtype=network.search_type).to(device)
 
     def seconds(parts: list[torch.Tensor]) -> float:
@@ -98,7 +103,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     device = parser.parse_args().device
     name = platform.machine() if device == "cpu" else torch.cuda.get_device_name(device)
-    results = [measure(label, shape, device) for label, shape in SHAPES.items()]
+    results = [measure(label, *case, device) for label, case in CASES.items()]
     print(f"{name}, {torch.get_num_threads()} thread(s), torch {torch.__version__}\n\n{table(results)}\n")
     print(json.dumps({"device_name": name, "threads": torch.get_num_threads(), "results": results}))
 

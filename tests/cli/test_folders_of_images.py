@@ -308,7 +308,7 @@ def test_a_broken_file_keeps_its_row_and_says_why(run, eyes, line, tmp_path):
     assert refused.stderr.count("\n") == 1
     passed = run("score", eyes, data, "-o", target)
     assert passed.exit_code == 0, passed.output
-    assert re.search(r"Warning: 1 of 12 images cannot be used and is left out\. The image '.*003\.png'", passed.stderr)
+    assert re.search(r"Warning: 1 of 12 images cannot be used and has no score\. The image '.*003\.png'", passed.stderr)
     assert "of 11 images flagged" in passed.stdout
     rows = table(target.read_text())
     for before, after in zip(whole[:3] + whole[4:], rows[:3] + rows[4:], strict=True):

@@ -227,7 +227,7 @@ def in_blocks(rows: FilesToScore, quiet: bool, what: str) -> Iterator[tuple[Arra
 
 
 def scores(detector: Detector, rows: FilesToScore, quiet: bool) -> Array:
-    """Return the score of each image, NaN for files that cannot be used; say what was changed and left out.
+    """Return the score of each image, NaN for files that cannot be used; say what was changed and what cannot be used.
 
     Raises
     ------
@@ -244,7 +244,7 @@ def scores(detector: Detector, rows: FilesToScore, quiet: bool) -> Array:
 
 
 def in_memory(rows: FilesToScore | Images, quiet: bool) -> tuple[Array, Images]:
-    """Read all images at once: the numbers of those that can be used, and these; say what was changed and left out."""
+    """Read all images at once: the numbers of the usable, and these; say what was changed and what cannot be used."""
     import numpy as np
 
     from offnormal.data.images import FilesToScore
@@ -259,7 +259,7 @@ def in_memory(rows: FilesToScore | Images, quiet: bool) -> tuple[Array, Images]:
 
 
 def tell(rows: FilesToScore, quiet: bool) -> None:
-    """Say which files were left out and how many images were changed.
+    """Say which files cannot be used and how many images were changed.
 
     Raises
     ------
@@ -271,7 +271,7 @@ def tell(rows: FilesToScore, quiet: bool) -> None:
     left_out = [rows.unusable[place] for place in sorted(rows.unusable)]
     if len(left_out) == len(rows):
         raise none_usable(left_out, len(rows))
-    warn_of(left_out, len(rows))
+    warn_of(left_out, len(rows), scored=True)
     if not quiet:
         tell_changes(len(rows) - len(left_out), rows.shape, len(rows.resized), len(rows.recolored))
         if others := _of_another_size(rows):
@@ -295,12 +295,12 @@ def _warn_of_colors(channels: int) -> None:
     )
 
 
-def warn_of(left_out: Sequence[Unusable], files: int) -> None:
-    """Warn of files that were left out, if any were."""
+def warn_of(unusable: Sequence[Unusable], files: int, *, scored: bool = False) -> None:
+    """Warn of files that cannot be used, if there are any; `scored`: they keep their row, without a score."""
     from offnormal.data.images import in_words
 
-    if left_out:
-        warnings.warn(as_options(in_words(left_out, files)), UserWarning, stacklevel=2)
+    if unusable:
+        warnings.warn(as_options(in_words(unusable, files, scored=scored)), UserWarning, stacklevel=2)
 
 
 def tell_changes(images: int, shape: Sequence[int], resized: int, recolored: int) -> None:

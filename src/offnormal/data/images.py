@@ -270,12 +270,19 @@ def _attempted(file: ImageFile, left_out: list[Unusable], work: Callable[..., An
         return None
 
 
-def in_words(left_out: Sequence[Unusable], files: int) -> str:
-    """Return how many of the files were left out, and of the first few which and why."""
-    are = "is" if len(left_out) == 1 else "are"
-    reasons = " ".join(one.reason for one in left_out[:_NAMED])
-    more = f" And {len(left_out) - _NAMED:,} more." if len(left_out) > _NAMED else ""
-    return f"{len(left_out):,} of {files:,} images cannot be used and {are} left out. {reasons}{more}"
+def in_words(unusable: Sequence[Unusable], files: int, *, scored: bool = False) -> str:
+    """Return how many of the files cannot be used, what became of them, and of the first few which and why.
+
+    Parameters
+    ----------
+    scored : bool
+        They keep a row, with no score; otherwise they are left out.
+    """
+    one = len(unusable) == 1
+    fate = f"{'has' if one else 'have'} no score" if scored else f"{'is' if one else 'are'} left out"
+    reasons = " ".join(each.reason for each in unusable[:_NAMED])
+    more = f" And {len(unusable) - _NAMED:,} more." if len(unusable) > _NAMED else ""
+    return f"{len(unusable):,} of {files:,} images cannot be used and {fate}. {reasons}{more}"
 
 
 def none_usable(left_out: Sequence[Unusable], files: int) -> DataError:
