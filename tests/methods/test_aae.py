@@ -32,7 +32,9 @@ LIMIT = 0.12
 
 
 def network(epochs: int = 1, shape: tuple[int, ...] = (4,), **changes: Any) -> AAENetwork:
-    detector = AAE(**{"hidden_sizes": (32,), "latent_dim": 2, "learning_rate": 2e-3, **changes})
+    """Return a small network; its game has RaPP's step, with which codes reach the prior soonest."""
+    small = {"hidden_sizes": (32,), "latent_dim": 2, "learning_rate": 2e-3, "adversarial_weight": 1.0}
+    detector = AAE(**{**small, **changes})
     detector.planned_epochs_ = epochs
     with scoped(0, "build"):
         built = detector.build(shape)
@@ -160,6 +162,7 @@ def test_the_preset_is_rapps_network() -> None:
         assert sum(isinstance(m, nn.BatchNorm1d) for m in chain) == 9
         assert sum(isinstance(m, nn.LeakyReLU) for m in chain) == 9
     assert (detector.epochs, detector.batch_size, detector.learning_rate) == (200, 256, 1e-3)
+    assert detector.adversarial_weight == 1, "one step for all three updates"
 
 
 def test_images_go_through_convolutions() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from offnormal.errors import InvalidParameter, NotSupported
 from offnormal.method import Encodes, ExplainsFeatures, Reconstructs
+from offnormal.methods.aae import AAENetwork
 from offnormal.methods.autoencoder import AutoencoderNetwork
 from offnormal.methods.rapp import RaPP, RaPPNetwork
 from offnormal.random import generator, scoped
@@ -191,6 +192,12 @@ def test_contributions_are_falls_of_the_configured_score() -> None:
         if score_by == "nap":
             first = np.bincount(falls.argmax(1), minlength=6)
             assert first[:2].sum() >= 36, "one of the two columns of the broken relation"
+
+
+def test_the_game_of_an_aae_has_the_papers_step() -> None:
+    base = network(base="aae").base
+    assert isinstance(base, AAENetwork)
+    assert base.adversarial_weight == 1
 
 
 def test_fit_on_every_base_gives_scores_and_a_code() -> None:

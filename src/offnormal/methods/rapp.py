@@ -46,6 +46,8 @@ from offnormal.networks.residuals import ResidualModel, falls_of_parts
 from offnormal.parameters import declared, param
 
 BASES = {"autoencoder": "Autoencoder", "vae": "VAE", "aae": "AAE"}
+AS_IN_THE_PAPER: dict[str, dict[str, Any]] = {"aae": {"adversarial_weight": 1.0}}
+"""Parameters of a base that RaPP does not have itself, where its code differs from the base's default."""
 LARGEST_PATHWAY = 5_000
 """Numbers along a pathway up to which NAP is offered: its matrix then takes 200 MB of the model file."""
 
@@ -208,7 +210,9 @@ class RaPP(BackboneDetector):
             If there is no such layer, or the pathway is too wide for NAP.
         """
         cls = getattr(importlib.import_module(f"offnormal.methods.{self.base}"), BASES[self.base])
-        base = cls(**{name: getattr(self, name) for name in declared(BackboneDetector)})
+        base = cls(
+            **{name: getattr(self, name) for name in declared(BackboneDetector)}, **AS_IN_THE_PAPER.get(self.base, {})
+        )
         base.planned_epochs_ = self.planned_epochs_
         first_layer = int(len(shape) > 1) if self.first_layer is None else self.first_layer
         return RaPPNetwork(
