@@ -11,6 +11,7 @@ others that were trained on is no new row. With `groups`, whole groups are held 
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,18 @@ class Calibration:
     def n(self) -> int:
         """Return the number of calibration rows."""
         return len(self.scores)
+
+    @property
+    def units(self) -> int:
+        """Return how many of the rows say something of their own: one of each group, where they are of groups."""
+        return self.n if self.groups is None else min(self.groups, self.n)
+
+    def flag_rate(self, cut: float) -> float:
+        """Return the most normal rows beyond `cut` that are to be expected, as a share: of new rows or of new groups.
+
+        A share of `units` alike and one more, of which all may lie beyond (`thresholds.group_rate`); NaN without rows.
+        """
+        return thresholds.group_rate(float(np.mean(self.scores > cut)), self.units) if self.n else math.nan
 
     def promise(self, cut: Cut, lang: str = "en", *, whole: bool = True) -> str:
         """Say in words what a cut promises that rests on these scores (`thresholds.promise`)."""

@@ -248,6 +248,22 @@ def test_few_calibration_rows_promise_no_absence_of_flags(tmp_path: Path, lang: 
         assert short in page_of(detector, rows, tmp_path, lang=lang).text, "without a flag too"
 
 
+@pytest.mark.parametrize(
+    ("lang", "rows", "groups"), [("en", "about 1.9", "at most 10.1"), ("ko", "1.9개 정도", "10.1개 이하")]
+)
+def test_rows_of_groups_count_as_groups(tmp_path: Path, lang: str, rows: str, groups: str) -> None:
+    """5 of 299 calibration rows lie above: 6 of 300 rows, but (1 + 10 · 5/299) / 11 of those of an eleventh group."""
+    detector = Squares(width=1).fit(np.ones((299, 1)), rule="fixed:10")
+    scores = np.sort(np.where(np.arange(299) < 5, 20.0, 1.0))
+    shown = np.where(np.arange(95) < 30, 50.0, 1.0)[:, None]
+    words = {"en": EN, "ko": KO}[lang]["verdict.many"]
+    for count, said, many in ((None, rows, True), (10, groups, False)):
+        detector.calibration_ = Calibration(scores, "holdout", count)
+        text = page_of(detector, shown, tmp_path, lang=lang).text
+        assert said in text
+        assert (words.format(flagged=30, expected=said) in text) == many, "thirty alike rows may be of one group"
+
+
 def test_ordinary_rows_are_called_candidates(detector: Squares, tmp_path: Path) -> None:
     assert "not as findings" in page_of(detector, table(400, seed=5), tmp_path).text
 

@@ -231,7 +231,7 @@ def gather(
     return Evidence(
         n_rows=len(scores),
         n_flagged=int(flagged.sum()),
-        expected=_chance(calibration, cut) * len(scores),
+        expected=detector.calibration_.flag_rate(cut) * len(scores),
         histogram=score_histogram(scores, calibration, cut),
         quantiles={"scored": _quantiles(scores), "calibration": _quantiles(calibration)},
         listed=listed,
@@ -246,11 +246,6 @@ def gather(
         of_one_color=images.of_one_color() if images else 0,
         explorable=Explorable(scores, float(cut), kinds_of(kinds), y) if images else None,
     )
-
-
-def _chance(calibration: Floats, cut: float) -> float:
-    """Return the share of new normal rows beyond the cut, by rank: with few calibration rows above 0, as promised."""
-    return float((1 + (calibration > cut).sum()) / (1 + len(calibration))) if len(calibration) else math.nan
 
 
 def score_histogram(scores: Floats, calibration: Floats, cut: float) -> Histogram:

@@ -47,14 +47,17 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
     """Say what came out, what was to be expected, and what the threshold promises."""
     cut, n, flagged, expected = detector.threshold_, evidence.n_rows, evidence.n_flagged, evidence.expected
     rows = words.count("row", n)
-    above = expected / n * detector.calibration_.n
-    said, in_short = chance_flags(expected, above, words)
+    calibration = detector.calibration_
+    above = expected / n * calibration.units
+    said, in_short = chance_flags(expected, above, words, bound=calibration.groups is not None)
     meaning = None
     if flagged > n / 2:
         meaning = words("verdict.most")
     elif flagged and np.isfinite(expected):
-        # Two sources of chance: which rows came, and how few calibration rows the expected count rests on.
-        chance = (max(expected, 1.0) + expected**2 / max(above, 1.0)) ** 0.5
+        # Two sources of chance: which rows came, and how few calibration rows the expected count rests on. Of groups
+        # whose rows are alike, either all come or none does.
+        together = calibration.n / max(calibration.units, 1)
+        chance = (together * max(expected, 1.0) + expected**2 / max(above, 1.0)) ** 0.5
         many = flagged > expected + _STANDARD_ERRORS * chance
         meaning = words("verdict.many" if many else "verdict.few", flagged=flagged, expected=said)
     return {
@@ -65,7 +68,7 @@ def verdict(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[
         "rule": words("verdict.rule", cut=number(cut.value), rule=cut.rule),
         "meaning": meaning,
         "collapsed": collapsed(detector, words),
-        "promise": words.on_rows(detector.calibration_.promise(cut, words.lang, whole=False)),
+        "promise": words.on_rows(calibration.promise(cut, words.lang, whole=False)),
         "tiles": [
             (words("tile.flagged"), f"{flagged:,}"),
             (words("tile.expected"), in_short),
@@ -81,7 +84,7 @@ def collapsed(detector: FittedDetector, words: Words) -> str | None:
     return words("verdict.collapsed", ratio=number(made.diversity, 2)) if made is not None and made.collapsed else None
 
 
-def chance_flags(expected: float, above: float, words: Words) -> tuple[str, str]:
+def chance_flags(expected: float, above: float, words: Words, *, bound: bool = False) -> tuple[str, str]:
     """Say how many flags normal rows give on average, in words and in short; never 0, which no calibration can tell.
 
     Parameters
@@ -89,14 +92,20 @@ def chance_flags(expected: float, above: float, words: Words) -> tuple[str, str]
     expected : float
         By rank, so with no calibration row above the cut it is an upper bound.
     above : float
-        Calibration rows above the cut, at least n / (n + 1) of one.
+        Calibration rows, or groups of them, above the cut, at least n / (n + 1) of one.
+    bound : bool
+        The count is an upper bound whatever `above` is: that of groups.
     """
     if not np.isfinite(expected):
         return "–", "–"
     if expected < 1:
         return words("verdict.below_one"), "<1"
     shown = number(round(expected, 1))
-    return (words("verdict.at_most", n=shown), f"≤{shown}") if above < 1 else (words("verdict.about", n=shown), shown)
+    return (
+        (words("verdict.at_most", n=shown), f"≤{shown}")
+        if bound or above < 1
+        else (words("verdict.about", n=shown), shown)
+    )
 
 
 def scores(detector: FittedDetector, evidence: Evidence, words: Words) -> dict[str, Any]:

@@ -9,7 +9,7 @@ few is refused.
 from __future__ import annotations
 
 from offnormal.thresholds.conformal import benjamini_hochberg, p_values
-from offnormal.thresholds.cuts import WITH_RATE, Cut, discovery_note, promise
+from offnormal.thresholds.cuts import WITH_RATE, Cut, discovery_note, group_rate, promise
 from offnormal.thresholds.rules import (
     DEFAULT_RULE,
     RULES,
@@ -39,6 +39,7 @@ __all__ = [
     "benjamini_hochberg",
     "default_cut",
     "discovery_note",
+    "group_rate",
     "p_values",
     "parse_rule",
     "promise",
