@@ -39,9 +39,10 @@ class AdversarialDetector(BackboneDetector):
         0.0, "Share of the discriminators' hidden units dropped in training; never at scoring.", ge=0, lt=1,
         source="the papers' in the presets",
     )  # fmt: skip
-    spectral_norm: bool = param(
-        False, "Divide the discriminators' weights by their largest singular value.", source="ALAD's, for images"
-    )
+    spectral_norm: bool | None = param(  # None is for methods that decide by the network
+        False, "Divide the discriminators' weights by their largest singular value.", kind="bool",
+        source="ALAD's, for images",
+    )  # fmt: skip
     weight_average: float = param(
         0.999, "Decay of the moving average of the weights that score; 0: the weights of the last step.", ge=0, lt=1,
         source="EGBAD's and ALAD's codes",

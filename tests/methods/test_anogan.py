@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.utils.parametrize import is_parametrized
 
 from offnormal.batches import Batch
-from offnormal.errors import InvalidParameter, NotSupported
+from offnormal.errors import CollapseWarning, InvalidParameter, NotSupported
 from offnormal.method import Update
 from offnormal.methods.anogan import AnoGAN, AnoGANNetwork
 from offnormal.metrics.ranking import auroc
@@ -41,7 +43,9 @@ BATCH = Batch(ROWS[:100], torch.arange(100))
 
 
 def network(epochs: int = 1, shape: tuple[int, ...] = (4,), **changes: Any) -> AnoGANNetwork:
+    """Return a small network without a spectral norm, as the paper's; with one it takes more steps to learn a sheet."""
     small = {"hidden_sizes": (32, 32), "latent_dim": 2, "learning_rate": 2e-3, "weight_average": 0.99}
+    small |= {"spectral_norm": False}
     detector = AnoGAN(**{**small, **changes})
     detector.planned_epochs_ = epochs
     with scoped(0, "build"):
@@ -203,6 +207,32 @@ def test_more_starts_never_score_higher(whole: AnoGANNetwork) -> None:
     assert bool((many < few - 1e-3).any())
 
 
+# --- collapse ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("spectral_norm", "collapsed"), [(False, True), (None, False)])
+def test_the_spectral_norm_keeps_kinds_beside_a_dominant_one(spectral_norm: bool | None, collapsed: bool) -> None:
+    """Seven rows in ten are of one kind, as in KDDCUP99; the others are of seven more."""
+    own = generator(0, "kinds")
+    kind = torch.multinomial(torch.tensor([0.7, *[0.3 / 7] * 7]), 1000, replacement=True, generator=own)
+    rows = 2 * torch.randn(8, 30, generator=own)[kind] + 0.05 * torch.randn(1000, 30, generator=own)
+    detector = AnoGAN(
+        epochs=80, batch_size=64, search_steps=1, restarts=1, calibration="none", spectral_norm=spectral_norm
+    )
+    with pytest.warns(CollapseWarning) if collapsed else nullcontext():
+        detector.fit(rows.numpy())
+    assert detector.training_["collapsed"] is collapsed
+
+
+def test_by_default_discriminators_of_tables_are_normed_and_convolutions_are_not() -> None:
+    def normed(shape: tuple[int, ...], **changes: Any) -> bool:
+        return any(map(is_parametrized, network(shape=shape, **changes).discriminator.modules()))
+
+    assert normed((4,), spectral_norm=None)
+    assert not normed((1, 8, 8), hidden_sizes=(4,), spectral_norm=None)
+    assert normed((1, 8, 8), hidden_sizes=(4,), spectral_norm=True)
+
+
 # --- reasons, presets, images -----------------------------------------------------------------------------------------
 
 
@@ -260,6 +290,8 @@ def test_presets_are_the_networks_of_the_codes() -> None:
     assert {m.negative_slope for m in net.discriminator if isinstance(m, nn.LeakyReLU)} == {0.1}
     assert net.rates[199:201] + net.rates[299:301] == pytest.approx((0.01, 0.001, 0.001, 0.0005))
     assert (detector.learning_rate, detector.batch_size, net.code_dim) == (1e-5, 100, 200)
+    dense = [name for name, preset in AnoGAN.presets.items() if "discriminator_dropout" in preset]
+    assert all(AnoGAN.presets[name]["spectral_norm"] is False for name in dense), "not in the codes"
     assert {AnoGAN.presets[name]["discrimination_weight"] for name in AnoGAN.presets if "alad" in name} == {0.9}
     with pytest.raises(InvalidParameter, match="search_drops"):
         network(search_drops=(5, 2))

@@ -23,7 +23,8 @@ Differences from the paper
    at N(0, 0.02), in ALAD's code at N(0, 0.01). Norms have torch's constants.
 5. Epochs of the codes are given on the command line; the presets take what is said of EGBAD and ALAD. They standardize
    tables; scaling="none" is what the codes do in effect.
-6. Outside the presets the code has 8 axes, and never more than half of the row's.
+6. Outside the presets the code has 8 axes, and never more than half of the row's; the discriminator of a fully
+   connected network has a spectral norm, which the papers' have not.
 """
 
 from __future__ import annotations
@@ -241,7 +242,7 @@ class AnoGANNetwork(Method):
 
 _KDDCUP: dict[str, Any] = {
     "latent_dim": 32, "hidden_sizes": (128, 64), "discriminator_sizes": (256, 128, 128), "discriminator_dropout": 0.2,
-    "learning_rate": 1e-5, "batch_size": 50,
+    "learning_rate": 1e-5, "batch_size": 50, "spectral_norm": False,
 }  # fmt: skip
 _EGBAD: dict[str, Any] = {
     "learning_rate": 1e-5, "search_steps": 500, "search_learning_rate": 0.01, "restarts": 1, "slope": 0.1,
@@ -274,6 +275,7 @@ class AnoGAN(AdversarialDetector):
         "alad_arrhythmia": _ALAD | {
             "latent_dim": 64, "hidden_sizes": (256, 128), "discriminator_sizes": (256, 128),
             "discriminator_dropout": 0.2, "learning_rate": 1e-5, "epochs": 1000, "batch_size": 32,
+            "spectral_norm": False,
         },
         "alad_svhn": _ALAD_IMAGES,
         "alad_cifar10": _ALAD_IMAGES,
@@ -291,6 +293,10 @@ class AnoGAN(AdversarialDetector):
     learning_rate: float = param(
         1e-3, "Adam's step size, in both parts of the game.", gt=0,
         source="a hundred times the published 1e-5, for a hundredth of the steps",
+    )  # fmt: skip
+    spectral_norm: bool | None = param(
+        None, "Divide the discriminator's weights by their largest singular value. None: if fully connected.",
+        kind="bool", source="ALAD's, for images; without, KDDCUP's generator collapsed; off in the presets of tables",
     )  # fmt: skip
     dense_sizes: tuple[int, ...] = param(
         (), "Convolutional networks: widths of linear layers between the convolutions and code or verdict.", ge=1,
@@ -336,9 +342,10 @@ class AnoGAN(AdversarialDetector):
             make, judge = (replace(plan, dense_sizes=self.dense_sizes, start=DCGAN_START) for plan in (make, judge))
         code_dim = min(self.latent_dim, max(make.n_features // 2, 1))
         discriminator = judge.encoder(1)
+        normed = not make.convolutional if self.spectral_norm is None else self.spectral_norm
         network = AnoGANNetwork(
             self.bounded(make.decoder(code_dim), shape),
-            normed_spectrally(discriminator) if self.spectral_norm else discriminator,
+            normed_spectrally(discriminator) if normed else discriminator,
             code_dim=code_dim,
             restarts=self.restarts or (1 if make.convolutional else 4),
             rates=search_rates(self.search_steps, self.search_learning_rate, self.search_drops),
