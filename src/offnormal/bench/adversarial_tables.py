@@ -158,7 +158,7 @@ _ON_DENSE = {"anogan": "AnoGAN", "f_anogan": "f-AnoGAN", "egbad": "EGBAD", "alad
 DENSE_TABLE = Table(
     "adversarial_one_class_dense",
     "Adversarial methods on dense layers, one digit normal",
-    "What a processor trains in a minute: dense layers, all else our defaults. No paper has this setting; the tables "
+    "What a processor trains in a minute or two: dense layers, all else our defaults. No paper has this setting; the tables "
     f"with their networks need a GPU for all ten digits. {_PIXELS}",
     classes("mnist"),
     (RappUnimodal(),),
