@@ -158,8 +158,8 @@ _ON_DENSE = {"anogan": "AnoGAN", "f_anogan": "f-AnoGAN", "egbad": "EGBAD", "alad
 DENSE_TABLE = Table(
     "adversarial_one_class_dense",
     "Adversarial methods on dense layers, one digit normal",
-    "What a processor trains in a minute or two: dense layers, all else our defaults. No paper has this setting; the tables "
-    f"with their networks need a GPU for all ten digits. {_PIXELS}",
+    "What a processor trains in a minute or two: dense layers, all else our defaults. No paper has this setting; the "
+    f"tables with their networks need a GPU for all ten digits. {_PIXELS}",
     classes("mnist"),
     (RappUnimodal(),),
     (
