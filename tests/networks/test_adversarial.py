@@ -180,6 +180,20 @@ def test_scoring_moves_nothing_of_a_normed_discriminator_and_its_state_is_all_of
     assert any(not torch.equal(tensor, before[name]) for name, tensor in judge.state_dict().items())
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_normed_discriminator_is_taken_apart_and_put_together_with_its_norm(training: bool) -> None:
+    """As pickle does, and `copy.copy`; scikit-learn's checks pickle AnoGAN."""
+    judge = normed_spectrally(code_discriminator(3, (8, 4))).train(training)
+    before = torch.get_rng_state()
+    again = nn.Sequential(*map(copy.copy, judge))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert again.state_dict().keys() == judge.state_dict().keys()
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in judge.state_dict().items())
+    assert torch.equal(again(REAL), judge(REAL)), "one more power iteration in training, none else"
+    assert len(tuple(again.parameters())) == 6
+    assert torch.equal(copy.deepcopy(again).eval()(REAL), judge.eval()(REAL))
+
+
 def test_every_weight_of_a_normed_discriminator_is_trained() -> None:
     judge = normed_spectrally(code_discriminator(3, (8, 4)))
     parameters = tuple(judge.parameters())

@@ -8,6 +8,8 @@ from the other. Letters: b rows, d code.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partialmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,8 +80,31 @@ def normed_spectrally(network: nn.Sequential) -> nn.Sequential:
     """
     for module in network.modules():
         if isinstance(module, Map):
+            plain = type(module)
             spectral_norm(module)
+            # torch makes a class of its own for such a layer, which refuses to be pickled, as scikit-learn's tools do.
+            normed: Any = type(module)
+            normed.__reduce__ = partialmethod(_taken_apart, plain)
     return network
+
+
+def _taken_apart(layer: nn.Module, plain: type[nn.Module]) -> tuple[Any, ...]:
+    """Return what `_put_together` needs: the class without the norm, what an object of it holds, all tensors."""
+    weight = layer.get_parameter("parametrizations.weight.original")
+    held = dict(layer.__dict__)
+    held["_modules"] = {name: inner for name, inner in layer.named_children() if name != "parametrizations"}
+    held["_parameters"] = {"weight": weight, **dict(layer.named_parameters(recurse=False))}
+    return _put_together, (plain, held, layer.state_dict())
+
+
+def _put_together(plain: type[nn.Module], held: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
+    """Return the layer with its spectral norm; the random start of the power iteration is overwritten."""
+    layer = plain.__new__(plain)
+    layer.__dict__.update(held)
+    with torch.random.fork_rng(devices=[]):
+        normed_spectrally(nn.Sequential(layer))
+    layer.load_state_dict(tensors)
+    return layer
 
 
 def code_discriminator(code_dim: int, hidden_sizes: Sequence[int], *, batch_norm: bool = False) -> nn.Sequential:
