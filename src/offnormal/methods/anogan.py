@@ -246,10 +246,11 @@ _KDDCUP: dict[str, Any] = {
 }  # fmt: skip
 _EGBAD: dict[str, Any] = {
     "learning_rate": 1e-5, "search_steps": 500, "search_learning_rate": 0.01, "restarts": 1, "slope": 0.1,
+    "spectral_norm": False,
 }  # fmt: skip
 _ALAD: dict[str, Any] = {
     "search_steps": 500, "search_learning_rate": 1e-3, "search_drops": (), "restarts": 1,
-    "discrimination_weight": 0.9,
+    "discrimination_weight": 0.9, "spectral_norm": False,
 }  # fmt: skip
 _ALAD_IMAGES: dict[str, Any] = _ALAD | {
     "latent_dim": 100, "hidden_sizes": (128, 256, 512), "learning_rate": 2e-4, "batch_size": 32, "epochs": 100,
